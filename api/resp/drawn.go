@@ -23,8 +23,8 @@ const (
 	// drawnShare is by which part what is drawn from may have grown or shrunk, if not by what was
 	// drawn, before others are drawn. Less than that is not to be noticed.
 	drawnShare = 64
-	// mostPassed is among how many names those that go are drawn by a pass through all, which have at most
-	// mostPassedBytes.
+	// mostPassed is among how many names those that go are drawn by a pass through all, which
+	// have at most mostPassedBytes.
 	mostPassed, mostPassedBytes = 16 << 10, 2 << 20
 	// windowShare is of which part of more names a window is made, up to mostPassed.
 	windowShare = 2
@@ -116,8 +116,8 @@ func (c *call) drawSource(key string) drawSource {
 	return drawSource{c.session.index, c.command, key}
 }
 
-// drawAway returns count of a set's n elements that are to be removed: of those that were drawn before if they suffice, else
-// of new ones.
+// drawAway returns count of a set's n elements that are to be removed: of those that were drawn
+// before if they suffice, else of new ones.
 func (c *call) drawAway(set crdt.Set, count, n int) []string {
 	source, kept := c.drawSource(c.arg(1)), &c.server.drawn
 	var some []string

@@ -24,8 +24,8 @@ type choices interface {
 	Next(name string) (next string, ok bool)
 }
 
-// window returns size of n names, or all if there are no more: from several random ones on, if it is large, those that follow
-// each. Of long names it returns fewer, but not fewer than least.
+// window returns size of n names, or all if there are no more: from several random ones on, if it
+// is large, those that follow each. Of long names it returns fewer, but not fewer than least.
 func window(n, least, size int, names choices) (some []string) {
 	if n <= size {
 		return slices.Collect(names.All())

@@ -238,8 +238,8 @@ func (r *replica) treeWriter() treeWriter {
 	return treeWriter{r: r, batch: &store.Batch{}, began: r.work, most: r.piece()}
 }
 
-// item writes one record, with what belongs to it: what it names before it, what it named with it. Of one that the tree
-// is not to have, and has nothing of, it writes nothing.
+// item writes one record, with what belongs to it: what it names before it, what it named with
+// it. Of one that the tree is not to have, and has nothing of, it writes nothing.
 func (w *treeWriter) item(it *item) error {
 	last, owed := w.r.work, it.owes()
 	if it.unborn && it.Vacant() {
@@ -298,9 +298,10 @@ func (w *treeWriter) item(it *item) error {
 	return nil
 }
 
-// piece returns about how many bytes of a checkpoint a step writes. Who commits waits while they are put together, so
-// they are few while the checkpoint keeps up with what is committed meanwhile: it begins at a half
-// of what holds commits back, and from three quarters on there are most.
+// piece returns about how many bytes of a checkpoint a step writes. Who commits waits while they
+// are put together, so they are few while the checkpoint keeps up with what is committed
+// meanwhile: it begins at a half of what holds commits back, and from three quarters on there are
+// most.
 func (r *replica) piece() int {
 	switch {
 	case r.inPart, r.laden(): // a task has all commits wait until it ends
@@ -390,8 +391,8 @@ func (w *treeWriter) commit(then func(*Write)) {
 	}
 }
 
-// flush has what is left written, and then notes what was, also of what there was nothing to write: a step that began with
-// too much of what waits is not to find room for more.
+// flush has what is left written, and then notes what was, also of what there was nothing to
+// write: a step that began with too much of what waits is not to find room for more.
 func (w *treeWriter) flush() {
 	then := func(*Write) {
 		for _, it := range w.items {

@@ -22,8 +22,8 @@ const groupCost = 1 << 20
 // groupClears bounds what is to be swept after a group.
 const groupClears = 512
 
-// group is a commit group: transactions and deltas that are applied one after the other on one snapshot,
-// each seeing those before it, and become visible and durable together.
+// group is a commit group: transactions and deltas that are applied one after the other on one
+// snapshot, each seeing those before it, and become visible and durable together.
 type group struct {
 	r      *replica
 	number uint64 // greater than that of each group before it
@@ -104,7 +104,8 @@ type summaryState struct {
 	dirty  bool
 }
 
-// newGroup starts a group. now is the wall clock's time. The group must be ended with commit or discard.
+// newGroup starts a group. now is the wall clock's time. The group must be ended with commit or
+// discard.
 func (r *replica) newGroup(now time.Time) *group {
 	m := r.spareGroup
 	if r.spareGroup = nil; m == nil {
@@ -122,7 +123,8 @@ func (r *replica) newGroup(now time.Time) *group {
 	}
 }
 
-// full reports whether the group should be committed before anything more goes in: it has as much as a step does.
+// full reports whether the group should be committed before anything more goes in: it has as much
+// as a step does.
 func (g *group) full() bool {
 	return g.looking.waits || g.cost >= groupCost || g.r.spentSince(g.began) ||
 		len(g.added) >= groupClears
@@ -176,8 +178,8 @@ func (g *group) held(a dotted.Address) *cellState {
 	return g.heldAt(g.at)
 }
 
-// hold takes a cell into the group. What is read first after a clear of a transaction is forgotten if that fails, because
-// the clear took part in it.
+// hold takes a cell into the group. What is read first after a clear of a transaction is
+// forgotten if that fails, because the clear took part in it.
 func (g *group) hold(c *cellState) {
 	c.now, c.near = g.clears.hide(c.address, c.stored), g.nearShare(c.address)
 	c.nth = len(g.loaded)
@@ -246,7 +248,8 @@ func (g *group) set(c *cellState, now dotted.Cell, note func(undo)) error {
 	return err
 }
 
-// sumsAt returns the sums that are stored at a key, and that to be kept. read decodes those that memory has not decoded.
+// sumsAt returns the sums that are stored at a key, and that to be kept. read decodes those that
+// memory has not decoded.
 func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (at string, found *sums, err error) {
 	it := g.r.table.find(key)
 	if it != nil && it.sums != nil {
@@ -294,8 +297,9 @@ func (g *group) discard() {
 	}
 }
 
-// commit has what the group did written to the log, as one record, and takes it into the replica's own state. Views see
-// it once it is written. It returns the deltas in the order of applying.
+// commit has what the group did written to the log, as one record, and takes it into the
+// replica's own state. Views see it once it is written. It returns the deltas in the order of
+// applying.
 func (g *group) commit() []*delta.Delta {
 	defer g.discard() // what is left of it
 	if g.empty() {
@@ -337,8 +341,8 @@ func sameDots(a, b dotted.Cell) bool {
 	return slices.EqualFunc(a, b, func(x, y dotted.Entry) bool { return x.Dot == y.Dot })
 }
 
-// derived returns the new values of what is derived from the cells that the group changed, in the order in which it
-// looked at them; of orders it has what became of them.
+// derived returns the new values of what is derived from the cells that the group changed, in the
+// order in which it looked at them; of orders it has what became of them.
 func (g *group) derived() (items []*item) {
 	g.memory.counts.each(func(n *countState) {
 		if n.dirty && g.counted[n.at] == n {
@@ -412,8 +416,8 @@ type saved struct {
 	sums           map[string]*summaryState // before it cleared everything
 }
 
-// undo is one step back: the state before a change of a cell, of sums over a key, or of sums over a string; or what
-// the group did not know before.
+// undo is one step back: the state before a change of a cell, of sums over a key, or of sums over
+// a string; or what the group did not know before.
 type undo struct {
 	cell    *cellState
 	now     dotted.Cell
@@ -550,8 +554,8 @@ func (tx *Tx) op(o delta.Op) (crdt.Dot, error) {
 	return tx.delta.Dot(len(tx.delta.Ops) - 1), nil
 }
 
-// fail makes the whole transaction fail, even if its function goes on as if nothing were: a store that
-// could not be read or a limit must not leave half of a change.
+// fail makes the whole transaction fail, even if its function goes on as if nothing were: a store
+// that could not be read or a limit must not leave half of a change.
 func (tx *Tx) fail(err error) error {
 	if tx.err == nil {
 		tx.err = err
@@ -715,8 +719,8 @@ func (tx *Tx) Next() uint64 { return tx.delta.First + uint64(len(tx.delta.Ops)) 
 // Ended reports whether a replica's last delta is in the context.
 func (tx *Tx) Ended(id crdt.ReplicaID) bool { return tx.g.r.Ended(id) }
 
-// Vector returns the short form of everything that the transaction sees, what it wrote so far included. The caller owns
-// it.
+// Vector returns the short form of everything that the transaction sees, what it wrote so far
+// included. The caller owns it.
 func (tx *Tx) Vector() crdt.VersionVector {
 	seen := tx.g.r.short.Clone()
 	if n := len(tx.delta.Ops); n > 0 {
@@ -725,8 +729,8 @@ func (tx *Tx) Vector() crdt.VersionVector {
 	return seen
 }
 
-// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the order
-// of View.Keys.
+// Keys calls fn with the keys that exist, begin with prefix and come after the given one, in the
+// order of View.Keys.
 func (tx *Tx) Keys(prefix, after string, fn func(string, dotted.Summary) bool) error {
 	if err := tx.g.keys(prefix, after, fn); err != nil {
 		return tx.fail(err)
@@ -734,7 +738,8 @@ func (tx *Tx) Keys(prefix, after string, fn func(string, dotted.Summary) bool) e
 	return nil
 }
 
-// Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless there is none.
+// Tallied calls fn with the keys that hold counters, or what is left of such. O(keys), unless
+// there is none.
 func (tx *Tx) Tallied(fn func(key string) bool) error {
 	if err := tx.g.tallying(fn); err != nil {
 		return tx.fail(err)
@@ -748,9 +753,9 @@ func (tx *Tx) KeyCount() (keys, ending int, err error) {
 	return n.keys, n.ending, nil
 }
 
-// apply takes a delta of another replica into the group. A delta whose dependencies are not all here is
-// dropped, and so is one that a running repair will bring: the sender offers it again. One that does not continue the
-// chain of its replica's deltas changes nothing.
+// apply takes a delta of another replica into the group. A delta whose dependencies are not all
+// here is dropped, and so is one that a running repair will bring: the sender offers it again.
+// One that does not continue the chain of its replica's deltas changes nothing.
 func (g *group) apply(d *delta.Delta) (gossip.Outcome, error) {
 	r := g.r
 	defer r.transacted(r.work)

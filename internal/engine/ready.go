@@ -11,14 +11,15 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// Ready says what an engine's host must do, field by field, in their order. Once Refusing and Writes are carried out
-// Advance is called, and then the rest may be done in any order: that of the fields is best.
+// Ready says what an engine's host must do, field by field, in their order. Once Refusing and
+// Writes are carried out Advance is called, and then the rest may be done in any order: that of
+// the fields is best.
 type Ready struct {
-	// Refusing says that nothing may be read any more; it is so until a Ready says the opposite, which counts only
-	// after Advance.
+	// Refusing says that nothing may be read any more; it is so until a Ready says the opposite,
+	// which counts only after Advance.
 	Refusing error
-	// Waits says that the Beside which was handed out last must have been run before Writes are carried out, and
-	// BesideEnded been called.
+	// Waits says that the Beside which was handed out last must have been run before Writes are
+	// carried out, and BesideEnded been called.
 	Waits bool
 	// Writes are carried out in order: see CarryOut. An error is final.
 	Writes []Write
@@ -28,16 +29,18 @@ type Ready struct {
 	Handled []*Frame
 	// Frames are to be sent.
 	Frames []Outgoing
-	// Committed are the deltas that became visible, in the order of applying; the newest is in the log's record
-	// LogEnd()-1. NewBases says that bases are among them. They are the host's to keep.
+	// Committed are the deltas that became visible, in the order of applying; the newest is in
+	// the log's record LogEnd()-1. NewBases says that bases are among them. They are the host's
+	// to keep.
 	Committed []*delta.Delta
 	NewBases  bool
 	// Jumped says that the content is no longer what the deltas so far add up to.
 	Jumped bool
-	// Sync is to be run by another goroutine; SyncEnded is called if it ended well, and an error is final.
+	// Sync is to be run by another goroutine; SyncEnded is called if it ended well, and an error
+	// is final.
 	Sync *Syncing
-	// Beside is to be run by another goroutine, with Config.Beside; BesideEnded is called if it ended well, and an error is
-	// final. There is none while one is under way.
+	// Beside is to be run by another goroutine, with Config.Beside; BesideEnded is called if it
+	// ended well, and an error is final. There is none while one is under way.
 	Beside *Beside
 	// Pulls are repairs that go on: see Pull.
 	Pulls []*Pull
@@ -45,8 +48,9 @@ type Ready struct {
 	Verify *Pinned
 	// Notices are for the host's log.
 	Notices []Notice
-	// Again says, after Advance, that there is more to do at once: Step is to be called again. Else it is at At, or when
-	// something happened, or a second after another engine has written to a log that they share.
+	// Again says, after Advance, that there is more to do at once: Step is to be called again.
+	// Else it is at At, or when something happened, or a second after another engine has written
+	// to a log that they share.
 	Again bool
 	At    time.Time
 	// Closed says that the engine has ended, after Stop.
@@ -133,10 +137,11 @@ func (e *Engine) Advance() {
 	e.handed.Again = e.vouch() || e.again()
 }
 
-// The replica never writes: what is to be written waits, in order, until its host has done it. So the host can do it for
-// many at once, and a test can let it die between any two. What is read sees all that was written before, and nothing of
-// what waits: who needs to read what it wrote takes another step. The tree alone may have a beginning of what goes beside
-// already; so who reads that, and not a view, is a task, or the next part of the checkpoint.
+// The replica never writes: what is to be written waits, in order, until its host has done it. So
+// the host can do it for many at once, and a test can let it die between any two. What is read
+// sees all that was written before, and nothing of what waits: who needs to read what it wrote
+// takes another step. The tree alone may have a beginning of what goes beside already; so who
+// reads that, and not a view, is a task, or the next part of the checkpoint.
 
 // Write is one thing to do to the disk. One field says what.
 type Write struct {
@@ -152,8 +157,9 @@ type Write struct {
 	then     func(w *Write)
 }
 
-// Beside is a part of what a checkpoint writes to the tree. Commits do not wait for it: what it has is in the log, and in
-// memory until BesideEnded. What else is written to the tree does, so that the tree gets everything in order.
+// Beside is a part of what a checkpoint writes to the tree. Commits do not wait for it: what it
+// has is in the log, and in memory until BesideEnded. What else is written to the tree does, so
+// that the tree gets everything in order.
 type Beside struct {
 	writes []Write
 	out    bool // the host has it
@@ -170,7 +176,8 @@ func (b *Beside) Writes() []Write {
 // Run does the writes. An error is final. It may be called by any goroutine.
 func (b *Beside) Run(tree store.Store) error { return CarryOut(b.writes, tree, nil) }
 
-// setBeside has the writes from the i-th on done beside the engine, if that may be: the tree's alone.
+// setBeside has the writes from the i-th on done beside the engine, if that may be: the tree's
+// alone.
 func (r *replica) setBeside(i int) {
 	some := r.writes[i:]
 	if !r.cfg.Beside || len(some) == 0 || slices.ContainsFunc(some, func(w Write) bool { return w.Batch == nil }) {
@@ -181,8 +188,8 @@ func (r *replica) setBeside(i int) {
 	r.writes = r.writes[:i]
 }
 
-// handBeside returns whether what is to be written waits for what is under way, and else what goes beside it. What was set
-// beside in the step that writes more to the tree comes before that.
+// handBeside returns whether what is to be written waits for what is under way, and else what
+// goes beside it. What was set beside in the step that writes more to the tree comes before that.
 func (r *replica) handBeside() (waits bool, next *Beside) {
 	b := r.beside
 	inTree := slices.ContainsFunc(r.writes, func(w Write) bool { return w.Batch != nil || w.SyncTree })
@@ -206,7 +213,8 @@ func (e *Engine) BesideEnded() {
 	tellWritten(writes)
 }
 
-// CarryOut does writes in their order. An error is final: what was written is unknown, and the replica must be closed.
+// CarryOut does writes in their order. An error is final: what was written is unknown, and the
+// replica must be closed.
 func CarryOut(writes []Write, tree store.Store, log store.Log) error {
 	for i := range writes {
 		if err := writes[i].carryOut(tree, log); err != nil {
@@ -216,8 +224,9 @@ func CarryOut(writes []Write, tree store.Store, log store.Log) error {
 	return nil
 }
 
-// AppendAtOnce does the records that writes begin with, as far as the log takes them without waiting, and returns the
-// writes that are left: CarryOut does those, before anything else is asked of the engine.
+// AppendAtOnce does the records that writes begin with, as far as the log takes them without
+// waiting, and returns the writes that are left: CarryOut does those, before anything else is
+// asked of the engine.
 func AppendAtOnce(writes []Write, log store.Log) (left []Write, err error) {
 	for i := range writes {
 		w := &writes[i]
@@ -313,8 +322,9 @@ func tellWritten(writes []Write) {
 	}
 }
 
-// A task is what takes several steps, with nothing else that writes between them: each sees what those before it wrote.
-// It is a part of one that is called, once a step, until it says that it is done.
+// A task is what takes several steps, with nothing else that writes between them: each sees what
+// those before it wrote. It is a part of one that is called, once a step, until it says that it
+// is done.
 type task func() (done bool, err error)
 
 // once returns a part that does something and is done.

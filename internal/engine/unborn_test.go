@@ -26,7 +26,8 @@ func (n *noting) Commit(b *store.Batch, sync bool) error {
 	return n.Store.Commit(b, sync)
 }
 
-// TestACheckpointWritesNothingOfWhatCameAndWent has a thousand things come in some groups, and go in others.
+// TestACheckpointWritesNothingOfWhatCameAndWent has a thousand things come in some groups, and go
+// in others.
 func TestACheckpointWritesNothingOfWhatCameAndWent(t *testing.T) {
 	const n = 1000
 	later := testStart.Add(time.Hour)
@@ -96,7 +97,8 @@ func wantNothing(t *testing.T, when string, d *disk) {
 	}
 }
 
-// TestWhatAClearHidesIsDeletedThoughItCameAgain has a member of a cleared set come and go before it is swept.
+// TestWhatAClearHidesIsDeletedThoughItCameAgain has a member of a cleared set come and go before
+// it is swept.
 func TestWhatAClearHidesIsDeletedThoughItCameAgain(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
@@ -120,7 +122,8 @@ func TestWhatAClearHidesIsDeletedThoughItCameAgain(t *testing.T) {
 	w.check(t, h)
 }
 
-// TestWhatACheckpointWritesGoesWithTheNext has cells go after each number of the steps of the checkpoint that has them.
+// TestWhatACheckpointWritesGoesWithTheNext has cells go after each number of the steps of the
+// checkpoint that has them.
 func TestWhatACheckpointWritesGoesWithTheNext(t *testing.T) {
 	for steps, ended := 0, false; !ended; steps++ {
 		w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 4})
@@ -146,8 +149,9 @@ func TestWhatACheckpointWritesGoesWithTheNext(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftOfWhatCameAndWentWhereverTheProcessDies has cells come, go while a checkpoint writes them, and come and
-// go again. After each death all that is there goes, and the tree has nothing of it.
+// TestNothingIsLeftOfWhatCameAndWentWhereverTheProcessDies has cells come, go while a checkpoint
+// writes them, and come and go again. After each death all that is there goes, and the tree has
+// nothing of it.
 func TestNothingIsLeftOfWhatCameAndWentWhereverTheProcessDies(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
@@ -177,8 +181,9 @@ func TestNothingIsLeftOfWhatCameAndWentWhereverTheProcessDies(t *testing.T) {
 	}
 }
 
-// TestALargeValueThatAClearHidAndComesAgainStays has a process die after each number of steps of a checkpoint that writes a
-// large value and the clear which hides it: opening finds the value, hides it, and puts it again.
+// TestALargeValueThatAClearHidAndComesAgainStays has a process die after each number of steps of
+// a checkpoint that writes a large value and the clear which hides it: opening finds the value,
+// hides it, and puts it again.
 func TestALargeValueThatAClearHidAndComesAgainStays(t *testing.T) {
 	for steps, ended := 1, false; !ended; steps++ {
 		w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 1})

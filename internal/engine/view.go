@@ -152,11 +152,13 @@ func (g *group) item(c *cellState) *item {
 	return it
 }
 
-// unborn reports whether the tree has nothing either, or will have nothing once what is sealed is written, where the group
-// found that nothing is stored, not even what clears hide. So it is where memory has nothing newer (see Supersede),
-// whether that was looked up in the tree or follows from a listing or from the sums over the key (see bare): all of them
-// tell what is stored. But for two times: a filling writes to the tree behind memory's back, until that goes or memory
-// begins anew; and where opening finds no cell, an interrupted checkpoint may have left its payloads.
+// unborn reports whether the tree has nothing either, or will have nothing once what is sealed is
+// written, where the group found that nothing is stored, not even what clears hide. So it is
+// where memory has nothing newer (see Supersede), whether that was looked up in the tree or
+// follows from a listing or from the sums over the key (see bare): all of them tell what is
+// stored. But for two times: a filling writes to the tree behind memory's back, until that goes
+// or memory begins anew; and where opening finds no cell, an interrupted checkpoint may have left
+// its payloads.
 func (g *group) unborn(none bool) bool { return none && !g.r.fills() && !g.r.opening.under }
 
 // put takes a cell that changed into memory.
@@ -180,8 +182,8 @@ func (g *group) keep() {
 	}
 }
 
-// withoutPayloads returns what is stored of a cell without its payloads, but for those that an index
-// asks for.
+// withoutPayloads returns what is stored of a cell without its payloads, but for those that an
+// index asks for.
 func withoutPayloads(state *cellState) dotted.Cell {
 	c := state.stored
 	if len(c) == 0 || state.address.IsExpiry() {

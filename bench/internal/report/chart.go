@@ -60,8 +60,8 @@ func (l *Line) Bar(y measure.Interval) {
 	l.append(y)
 }
 
-// append adds a value with its spread. Beyond a factor of a thousand that says no more, and would press flat what is
-// beside it: two rounds that differ by as much have a spread of 10¹⁸.
+// append adds a value with its spread. Beyond a factor of a thousand that says no more, and would
+// press flat what is beside it: two rounds that differ by as much have a spread of 10¹⁸.
 func (l *Line) append(y measure.Interval) {
 	if y.Value > 0 {
 		y.Low, y.High = max(y.Low, y.Value/1000), min(y.High, y.Value*1000)
