@@ -13,10 +13,8 @@ import (
 // SETBIT does.
 func TestAScanThatEndsSoonLooksAtFewCells(t *testing.T) {
 	walked := func(bits int) int {
-		w := newWorld(t, 1, worldConfig{hosts: 1})
-		g := w.hosts[0].engine.newGroup(w.now)
-		must(t, g.update(func(tx *Tx) error {
-			b := Fields(tx).Bitmap("b")
+		return walkedBy(t, func(f crdt.Fields) error {
+			b := f.Bitmap("b")
 			for i := range bits {
 				if size := b.Len(); size != i*crdt.ChunkSize {
 					return fmt.Errorf("the bitmap has %d bytes, want %d", size, i*crdt.ChunkSize)
@@ -26,11 +24,7 @@ func TestAScanThatEndsSoonLooksAtFewCells(t *testing.T) {
 				}
 			}
 			return nil
-		}))
-		n := g.walked
-		_, err := g.Commit(false)
-		must(t, err)
-		return n
+		})
 	}
 	const bits = 300
 	if few, many := walked(bits), walked(10*bits); many > 20*few {
@@ -94,10 +88,7 @@ func TestAScanPassesWhatThereIsWhenItBegins(t *testing.T) {
 // TestWhoClearsOneKeyAfterTheOtherLooksAtWhatWasCountedThere and not at what was counted on all others.
 func TestWhoClearsOneKeyAfterTheOtherLooksAtWhatWasCountedThere(t *testing.T) {
 	walked := func(keys int) int {
-		w := newWorld(t, 1, worldConfig{hosts: 1})
-		g := w.hosts[0].engine.newGroup(w.now)
-		must(t, g.update(func(tx *Tx) error {
-			f := Fields(tx)
+		return walkedBy(t, func(f crdt.Fields) error {
 			for i := range keys {
 				key := fmt.Sprint(i)
 				for field := range 20 { // more than are removed one by one
@@ -110,14 +101,22 @@ func TestWhoClearsOneKeyAfterTheOtherLooksAtWhatWasCountedThere(t *testing.T) {
 				}
 			}
 			return nil
-		}))
-		n := g.walked
-		_, err := g.Commit(false)
-		must(t, err)
-		return n
+		})
 	}
 	const keys = 30
 	if few, many := walked(keys), walked(10*keys); few == 0 || many > 20*few {
 		t.Errorf("%d keys look at %d counts, ten times as many at %d", keys, few, many)
 	}
+}
+
+// walkedBy returns at how many cells of its own a group looks because of a transaction.
+func walkedBy(t *testing.T, fn func(crdt.Fields) error) int {
+	t.Helper()
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	g := w.hosts[0].engine.newGroup(w.now)
+	must(t, g.update(func(tx *Tx) error { return fn(Fields(tx)) }))
+	n := g.walked
+	_, err := g.Commit(false)
+	must(t, err)
+	return n
 }
