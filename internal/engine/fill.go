@@ -46,9 +46,10 @@ type filling struct {
 	cell    dotted.Cell    // that is coming, in parts
 	batch   *store.Batch
 	leaves  leafEntries
-	all     *Pinned // once the last source has sent all it has: what came, if that is of several
-	over    bool    // no source can go on: all is here, or something could not be written
-	closing bool    // the next checkpoint ends it
+	indexed dotted.Address // up to this cell: see fillingMark
+	all     *Pinned        // once the last source has sent all it has: what came, if that is of several
+	over    bool           // no source can go on: all is here, or something could not be written
+	closing bool           // the next checkpoint ends it
 	orders  orderFilling
 }
 
@@ -122,6 +123,15 @@ func (f *filling) closeCell(write Stage) error {
 		return err
 	}
 	key := place(prefixCell, f.address)
+	mark := fillingMark{indexed: f.indexed, coming: f.address}
+	for _, e := range f.cell {
+		if len(e.Payload) > maxInline {
+			mark.large = append(mark.large, e.Dot)
+		}
+	}
+	if len(mark.large) > 0 || isSplit(f.cell) {
+		f.set(keyFilling, mark.encode())
+	}
 	for _, e := range f.cell {
 		if len(e.Payload) <= maxInline {
 			continue
@@ -150,7 +160,8 @@ func (f *filling) closeCell(write Stage) error {
 		if err := f.index(write); err != nil {
 			return err
 		}
-		f.set(keyFilling, fillingMark(false, f.came))
+		f.indexed = f.came
+		f.set(keyFilling, fillingMark{indexed: f.indexed}.encode())
 	}
 	return f.flush(write, stageBytes)
 }
@@ -264,7 +275,7 @@ func (r *replica) beginFilling() *filling {
 	}
 	r.filling = r.newFilling()
 	mark := &store.Batch{}
-	mark.Set(keyFilling, fillingMark(false, ""))
+	mark.Set(keyFilling, fillingMark{}.encode())
 	r.writeBatch(mark, nil)
 	return r.filling
 }
@@ -294,22 +305,45 @@ func (r *replica) leaveFilling(p *repairSession) {
 	}
 }
 
-// fillingMark returns the record of a filling's mark: of one that is given up, or up to which cell the index of leaves is
-// there.
-func fillingMark(over bool, indexed dotted.Address) []byte {
+// fillingMark is what the mark of a filling says.
+type fillingMark struct {
+	over    bool           // it is given up
+	indexed dotted.Address // up to this cell the index of leaves is there
+	coming  dotted.Address // the last cell with payloads or parts of their own, which are written before its record
+	large   []crdt.Dot     // of those payloads
+}
+
+func (m fillingMark) encode() []byte {
 	return seal(keyFilling, func(w *wire.Writer) {
-		w.Array(2)
-		w.Bool(over)
-		w.String(string(indexed))
+		w.Array(4)
+		w.Bool(m.over)
+		w.String(string(m.indexed))
+		w.String(string(m.coming))
+		dotted.WriteDots(w, m.large)
 	})
 }
 
-func decodeFillingMark(record []byte) (over bool, indexed dotted.Address, err error) {
+func decodeFillingMark(record []byte) (m fillingMark, err error) {
 	err = decodeRecord(keyFilling, record, func(r *wire.Reader) {
-		r.Array(2)
-		over, indexed = r.Bool(), dotted.Address(r.String(crdt.MaxAddress))
+		r.Array(4)
+		m.over, m.indexed = r.Bool(), dotted.Address(r.String(crdt.MaxAddress))
+		m.coming, m.large = dotted.Address(r.String(crdt.MaxAddress)), dotted.ReadDots(r)
 	})
-	return over, indexed, err
+	return m, err
+}
+
+// removeComing returns a task: what a crash left of the cell that was coming is removed. The next source may have
+// something else there.
+func (r *replica) removeComing(m fillingMark, came dotted.Address) (parts []task) {
+	if m.coming == "" || dotted.ComparePlaces(m.coming, came) <= 0 {
+		return nil // it is there
+	}
+	remove := func(prefix []byte) { parts = append(parts, r.removeAll(prefix, after(prefix))) }
+	for _, d := range m.large {
+		remove(blobPrefix(d))
+	}
+	remove(append(place(prefixPart, m.coming), 0, 4))
+	return parts
 }
 
 // removeFilling returns a task: what a filling left is removed, and its mark.
@@ -317,7 +351,7 @@ func (r *replica) removeFilling() (parts []task) {
 	kinds := []byte{prefixCell, prefixPart, prefixBlob, prefixStage, prefixPage, prefixBase, prefixMoved}
 	parts = append(parts, once(func() { // what is left after a kill does not fit what is computed from it
 		mark := &store.Batch{}
-		mark.Set(keyFilling, fillingMark(true, ""))
+		mark.Set(keyFilling, fillingMark{over: true}.encode())
 		r.writeBatch(mark, nil)
 	}))
 	for _, kind := range append(kinds, r.derives.kinds()...) {
@@ -340,14 +374,16 @@ func (r *replica) resumeFilling() error {
 	if err != nil || !filled {
 		return err
 	}
-	f, err := r.interruptedFilling(snap)
+	f, mark, err := r.interruptedFilling(snap)
 	if err != nil {
 		return err
 	}
 	if f != nil {
 		r.filling = f
+		r.begin(r.removeComing(mark, f.came)...)
+		err = r.opening.finish()
 		r.table.Rebase(emptyTree{}) // as it was for readers
-		return nil
+		return err
 	}
 	r.begin(r.removeFilling()...)
 	err = r.opening.finish()
@@ -355,20 +391,19 @@ func (r *replica) resumeFilling() error {
 	return err
 }
 
-// interruptedFilling returns the one whose cells are there, counted anew: what was computed from a cell was
-// written with it, but for the sums over the last key and the newest entries of the index of leaves. It is nil if there is
-// nothing worth it, if a
-// record is rotten, if something was written to the log since, or if all had come: then it may be
-// that what the sources differed in was being written.
-func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
-	mark, _, err := snap.Get(keyFilling)
+// interruptedFilling returns the one whose cells are there, counted anew, and what its mark says: what was computed from
+// a cell was written with it, but for the sums over the last key and the newest entries of the index of leaves. It is nil
+// if there is nothing worth it, if a record is rotten, if something was written to the log since, or if all had come: then
+// it may be that what the sources differed in was being written.
+func (r *replica) interruptedFilling(snap store.Snapshot) (f *filling, mark fillingMark, err error) {
+	record, _, err := snap.Get(keyFilling)
 	if err != nil {
-		return nil, err
+		return nil, mark, err
 	}
-	over, indexed, err := decodeFillingMark(mark)
-	if err != nil {
-		return nil, nil
+	if mark, err = decodeFillingMark(record); err != nil {
+		return nil, mark, nil
 	}
+	over := mark.over
 	err = snap.ScanKeys([]byte{prefixPage}, []byte{prefixPage + 1}, func([]byte) bool {
 		over = true
 		return false
@@ -379,7 +414,8 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 			return false
 		})
 	}
-	f := r.newFilling()
+	f = r.newFilling()
+	f.indexed = mark.indexed
 	if err == nil && !over {
 		cells := hot.NewTable(r.st.Snapshot(), 0, unpackItem)
 		defer cells.Close()
@@ -392,7 +428,7 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 			}
 		}
 		err = v.scanStored("", "", func(a dotted.Address, c dotted.Cell) bool {
-			late = late || dotted.ComparePlaces(a, indexed) > 0
+			late = late || dotted.ComparePlaces(a, mark.indexed) > 0
 			f.count.add(a, c)
 			f.came = a
 			return true
@@ -400,13 +436,13 @@ func (r *replica) interruptedFilling(snap store.Snapshot) (*filling, error) {
 		f.count.derived = f.set
 	}
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
-		return nil, err
+		return nil, mark, err
 	}
 	if err != nil || f.came == "" {
-		return nil, nil
+		return nil, mark, nil
 	}
 	f.orders.anew = f.came
-	return f, nil
+	return f, mark, nil
 }
 
 // emptyTree is the snapshot of an empty tree.

@@ -8,6 +8,9 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
@@ -257,5 +260,58 @@ func TestADigestIsOfOneState(t *testing.T) {
 	}
 	if !between || b.engine.fills() {
 		t.Errorf("in between a digest was looked at: %t; it still fills: %t", between, b.engine.fills())
+	}
+}
+
+// TestWhatAKillLeavesOfTheCellThatWasComingGoes kills a replica between any two writes of a filling. Then its source has
+// nothing any more of what was coming: the tree is not to have it either.
+func TestWhatAKillLeavesOfTheCellThatWasComingGoes(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	for _, key := range []string{"a", "b", "d"} {
+		w.write(t, a, func(f crdt.Fields) error { return f.Register(key).Set(make([]byte, maxPiece+1)) })
+	}
+	g := a.engine.newGroup(w.now)
+	for i := range 200 { // values of one register, together of more than a record
+		d := &delta.Delta{Replica: crdt.ReplicaID(1000 + i), First: 1, Time: dotted.Time(i + 1), Ops: []delta.Op{{
+			Kind: delta.OpPut, Address: dotted.KeyAddress("c").Type(crdt.TypeString), Payload: make([]byte, maxInline),
+		}}}
+		if outcome, err := g.apply(d); err != nil || outcome != gossip.Applied {
+			t.Fatal(outcome, err)
+		}
+	}
+	w.commit(t, a, g)
+	clears := func(h *host) {
+		w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
+		for more := true; more; {
+			var err error
+			more, err = h.engine.Sweep()
+			must(t, err)
+		}
+		must(t, h.engine.Save(w.now))
+	}
+	first, parked := a.disk, 0
+	for deaths, died := 0, true; died; deaths++ {
+		a.disk, b.disk = first.Clone(), w.newDisk()
+		w.open(t, a)
+		st := &failing{disk: b.disk, left: 1 << 30}
+		n := w.opened(t, st)
+		st.left = deaths
+		err := repairAll(a.engine, n)
+		if died = errors.Is(err, errDied); !died {
+			must(t, err)
+		}
+		b.disk = b.disk.Clone()
+		w.open(t, b)
+		parked += gain(false, b.engine.Parked())
+		clears(a)
+		w.write(t, a, func(f crdt.Fields) error { return f.Register("e").Set([]byte("x")) })
+		must(t, repairAll(a.engine, b.engine))
+		w.check(t, b)
+		clears(b)
+		wantNothing(t, fmt.Sprintf("after death %d", deaths), b.disk)
+	}
+	if parked < 5 {
+		t.Errorf("after %d deaths a filling went on: too few to show anything", parked)
 	}
 }

@@ -400,8 +400,12 @@ func numberOf(key []byte) uint64 {
 
 // blobKey returns where the n-th piece of a dot's payload is.
 func blobKey(d crdt.Dot, n int) []byte {
-	key := binary.BigEndian.AppendUint64(numbered(prefixBlob, uint64(d.Replica)), d.Counter)
-	return binary.BigEndian.AppendUint32(key, uint32(n))
+	return binary.BigEndian.AppendUint32(blobPrefix(d), uint32(n))
+}
+
+// blobPrefix returns what the keys of all pieces of a large payload begin with.
+func blobPrefix(d crdt.Dot) []byte {
+	return binary.BigEndian.AppendUint64(numbered(prefixBlob, uint64(d.Replica)), d.Counter)
 }
 
 // partKey returns where the n-th part of the cell stored at key is. No place holds the bytes in the middle.
