@@ -331,6 +331,7 @@ func (w *treeWriter) key(key string) []byte {
 func (w *treeWriter) cell(it *item, split bool) error {
 	key := w.key(it.key)
 	var old parts
+	var there []string // parts: also those that an interrupted checkpoint has left, of which no record says anything
 	if split {
 		snap := w.r.st.Snapshot()
 		defer snap.Close()
@@ -338,16 +339,27 @@ func (w *treeWriter) cell(it *item, split bool) error {
 		if old, err = partsOf(snap, key); err != nil {
 			return err
 		}
+		err = snap.ScanKeys(partPrefix(key), after(partPrefix(key)), func(part []byte) bool {
+			there = append(there, string(part))
+			return true
+		})
+		if err != nil {
+			return err
+		}
 	}
+	anew := 0
 	if len(it.cell) > 0 {
 		record, more := encodeCell(key, it.address, it.cell, old.generation+1)
 		for i, part := range more {
 			w.set(partKey(key, old.generation+1, i), part)
 		}
 		w.add(key, record, false)
+		anew = len(more)
 	}
-	for i := range old.count {
-		w.add(partKey(key, old.generation, i), nil, true)
+	for _, part := range there {
+		if part < string(partKey(key, old.generation+1, 0)) || part >= string(partKey(key, old.generation+1, anew)) {
+			w.add([]byte(part), nil, true)
+		}
 	}
 	return nil
 }

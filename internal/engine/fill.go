@@ -342,7 +342,7 @@ func (r *replica) removeComing(m fillingMark, came dotted.Address) (parts []task
 	for _, d := range m.large {
 		remove(blobPrefix(d))
 	}
-	remove(append(place(prefixPart, m.coming), 0, 4))
+	remove(partPrefix(place(prefixCell, m.coming)))
 	return parts
 }
 

@@ -410,10 +410,11 @@ func blobPrefix(d crdt.Dot) []byte {
 
 // partKey returns where the n-th part of the cell stored at key is. No place holds the bytes in the middle.
 func partKey(key []byte, generation uint64, n int) []byte {
-	part := append([]byte{prefixPart}, key[1:]...)
-	part = binary.BigEndian.AppendUint64(append(part, 0, 4), generation)
-	return binary.BigEndian.AppendUint32(part, uint32(n))
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(partPrefix(key), generation), uint32(n))
 }
+
+// partPrefix returns what the keys of all parts of the cell stored at key begin with.
+func partPrefix(key []byte) []byte { return append(append([]byte{prefixPart}, key[1:]...), 0, 4) }
 
 // leafKey returns the index entry of the cell at an address.
 func leafKey(leaf uint64, a dotted.Address) []byte {

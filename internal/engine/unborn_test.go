@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
+	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
 
@@ -270,4 +273,56 @@ func (w *world) goes(f crdt.Fields) error {
 		_, err = f.Remove("large")
 	}
 	return err
+}
+
+// TestNothingIsLeftOfTheRecordsOfALargeCellWhereverTheProcessDies has a checkpoint write a cell of several records. After
+// each death the cell becomes small, or goes.
+func TestNothingIsLeftOfTheRecordsOfALargeCellWhereverTheProcessDies(t *testing.T) {
+	cell := dotted.KeyAddress("k").Type(crdt.TypeString)
+	for _, stays := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 1})
+		h := w.hosts[0]
+		g := h.engine.newGroup(w.now)
+		for i := range 250 {
+			d := &delta.Delta{Replica: crdt.ReplicaID(1000 + i), First: 1, Time: dotted.Time(i + 1), Ops: []delta.Op{{
+				Kind: delta.OpPut, Address: cell, Payload: make([]byte, maxInline),
+			}}}
+			if outcome, err := g.apply(d); err != nil || outcome != gossip.Applied {
+				t.Fatal(outcome, err)
+			}
+		}
+		w.commit(t, h, g)
+		must(t, h.disk.log.Sync())
+		before := h.disk
+		for deaths, died := 0, true; died; deaths++ {
+			left := before.Clone()
+			st := &failing{disk: left, left: 1 << 30}
+			h.disk, h.engine = left, w.opened(t, st)
+			st.left = deaths
+			err := h.engine.Save(w.now)
+			if died = errors.Is(err, errDied); !died {
+				must(t, err)
+			}
+			h.disk = left.Clone()
+			w.open(t, h)
+			if stays {
+				g := h.engine.newGroup(w.now)
+				must(t, g.update(func(tx *Tx) error {
+					c, err := tx.Cell(cell)
+					return cmp.Or(err, tx.Remove(cell, c.Dots()[1:]))
+				}))
+				w.commit(t, h, g)
+				must(t, h.engine.Save(w.now))
+				w.check(t, h)
+			}
+			w.write(t, h, func(f crdt.Fields) error { _, err := f.Remove("k"); return err })
+			for more := true; more; {
+				more, err = h.engine.Sweep()
+				must(t, err)
+			}
+			must(t, h.engine.Save(w.now))
+			wantNothing(t, fmt.Sprintf("it stays: %v, after death %d", stays, deaths), h.disk)
+			w.check(t, h)
+		}
+	}
 }
