@@ -295,15 +295,31 @@ func (n ref) replaced(at int64, err error) error {
 	return n.expireAt(at)
 }
 
-// began removes what is left under a name that has expired, or an expiry of nothing, before that is
-// written to. It reports whether the name has no expiry then.
+// fieldsPast reports whether nothing is left of the key that n is but fields that have expired.
+func (n ref) fieldsPast() (bool, error) {
+	if n.depth > 1 || !n.tx.fieldsTimed(n.at) {
+		return false, n.tx.err
+	}
+	some, err := n.visibleCells(1)
+	return len(some) == 0, err
+}
+
+// began removes what is left under a name that has expired, or an expiry of nothing that readers
+// see, before that is written to. It reports whether the name has no expiry then.
 func (n ref) began(t timed) (none bool, err error) {
 	switch {
 	case !t.has:
 		return true, n.tx.err
 	case t.past:
 		return true, n.purge()
-	case t.said:
+	}
+	if past, err := n.fieldsPast(); err != nil {
+		return false, err
+	} else if past {
+		n.lose(t)
+		return true, n.purge()
+	}
+	if t.said {
 		return false, n.tx.err
 	}
 	return false, n.emptied()

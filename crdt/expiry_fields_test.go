@@ -296,12 +296,27 @@ func TestAFieldGoesWholeWhereItsKeyHasExpiredToo(t *testing.T) {
 	b.wantFields("g")
 }
 
-// TestAKeyOfAFieldThatHasExpiredBeginsAnew has one replica write to the only field of a key,
-// which has expired, while the other says again when the key does.
+// TestAKeyOfAFieldThatHasExpiredBeginsAnew has one replica write to a key whose only field has
+// expired, while the other says again when the key does.
 func TestAKeyOfAFieldThatHasExpiredBeginsAnew(t *testing.T) {
 	for name, write := range map[string]func(k Fields) error{
-		"set": func(k Fields) error { return k.Map("h").String("f").Set([]byte("new")) },
-		"add": func(k Fields) error { return second(k.Map("h").Counter("f").Add(1)) },
+		"set":          func(k Fields) error { return k.Map("h").String("f").Set([]byte("new")) },
+		"add":          func(k Fields) error { return second(k.Map("h").Counter("f").Add(1)) },
+		"set another":  func(k Fields) error { return k.Map("h").String("n").Set([]byte("new")) },
+		"add another":  func(k Fields) error { return second(k.Map("h").Counter("n").Add(1)) },
+		"another type": func(k Fields) error { return second(k.Set("h").Add("new")) },
+		"after a write in the same transaction": func(k Fields) error {
+			if err := second(k.Set("h").Add("new")); err != nil {
+				return err
+			}
+			if err := second(k.Expiry("h").Set(time.UnixMilli(2_000_000))); err != nil {
+				return err
+			}
+			if err := second(k.Set("h").Remove("new")); err != nil {
+				return err
+			}
+			return k.Map("h").String("n").Set([]byte("new"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := clockedPair(t)
@@ -311,7 +326,13 @@ func TestAKeyOfAFieldThatHasExpiredBeginsAnew(t *testing.T) {
 			meet(a, b)
 			b.do(func(k Fields) error { return second(k.Expiry("h").Set(b.now.Add(time.Minute))) })
 			a.pass(time.Second)
+			if a.keys().Has("h") {
+				t.Fatal("it is there, though its only field has expired")
+			}
 			a.do(write)
+			if at, ok := a.keys().Expiry("h").Get(); ok {
+				t.Fatalf("what was written expires at %v, as the key that there was before", at)
+			}
 			meet(a, b)
 			a.pass(time.Hour)
 			if !a.keys().Has("h") {

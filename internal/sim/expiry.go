@@ -213,9 +213,14 @@ func (h *history) emptied(name dotted.Address, t *transaction) {
 	}
 }
 
-// begin has a transaction that writes under a name begin anew there, if it has expired.
+// begin has a transaction that writes under a name begin anew there, if it has expired, or if the
+// name is a key of which nothing is left but fields that have.
 func (h *history) begin(name dotted.Address, t *transaction) {
 	if h.past(name, t.now, t.liveTo) {
+		h.purge(name, t)
+	}
+	if _, timed := h.expires(name, t.liveTo); timed && name == name.KeyAddress() && !h.shows(name, t) {
+		h.lose(name, t)
 		h.purge(name, t)
 	}
 	h.emptied(name, t)
