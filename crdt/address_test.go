@@ -96,3 +96,52 @@ func TestHandlesRefuseToWriteBeyondTheLimitsAndFindNothingThere(t *testing.T) {
 		return fieldsOf(tx).String("k").Set(make([]byte, MaxValue))
 	})
 }
+
+// TestAStreamNearTheLimitsIsWrittenToWholeOrNot has streams so deep, or groups of names so long,
+// that some of the cells of a write are within the limits and some are not.
+func TestAStreamNearTheLimitsIsWrittenToWholeOrNot(t *testing.T) {
+	nuls := func(n int) string { return strings.Repeat("\x00", n) }
+	refused := func(f Fields, do func(s Stream) error) int {
+		t.Helper()
+		read := func() string { text, _ := f.tx.Tx.(*stateTx).state.MarshalBinary(); return string(text) }
+		before := read()
+		switch err := do(f.Stream("s")); {
+		case err == nil:
+			return 0
+		case !errors.Is(err, ErrTooLong):
+			t.Fatal(err)
+		case read() != before:
+			t.Fatalf("changed something and said %v", err)
+		}
+		return 1
+	}
+	none, some := 0, 0
+	mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {
+		f := fieldsOf(tx)
+		for range MaxDepth {
+			n := refused(f, func(s Stream) error { return s.AddAs(StreamID{1, 1}, "f", "v") })
+			none, some, f = none+n, some+1-n, f.Map("m").Fields
+		}
+		return nil
+	})
+	for size := MaxName - 36; size < MaxName-22; size += 2 {
+		mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {
+			f := fieldsOf(tx).Map(nuls(MaxName)).Map("m").Fields
+			group := nuls(size)
+			for _, id := range []StreamID{{1, 1}, {1 << 60, 1 << 60}} {
+				if err := f.Stream("s").AddAs(id, "f", "v"); err != nil {
+					return err
+				}
+			}
+			if _, err := f.Stream("s").Group(group).Create(GroupInfo{}); err != nil {
+				return err
+			}
+			n := refused(f, func(s Stream) error { return second(s.Group(group).Read("", epochStart, 0, false)) })
+			none, some = none+n, some+1-n
+			return nil
+		})
+	}
+	if none < 3 || some < 3 {
+		t.Errorf("%d writes were refused, %d not", none, some)
+	}
+}

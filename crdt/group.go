@@ -407,7 +407,12 @@ func (g Group) Assign(consumer string, now time.Time, pending []Pending) error {
 }
 
 func (g Group) assign(st groupState, consumer string, now time.Time, pending []Pending) error {
-	if _, err := g.see(consumer, now); err != nil { // first: a name may be too long
+	for _, p := range pending { // first: a name may be too long
+		if err := g.pendingAt(p.ID).err; err != nil {
+			return err
+		}
+	}
+	if _, err := g.see(consumer, now); err != nil {
 		return err
 	}
 	for _, p := range pending {
@@ -419,8 +424,11 @@ func (g Group) assign(st groupState, consumer string, now time.Time, pending []P
 	return g.put(st)
 }
 
+// pendingAt returns the ref of how an entry is pending.
+func (g Group) pendingAt(id StreamID) ref { return g.typed(typePending).named(id.name()) }
+
 func (g Group) putPending(p Pending) error {
-	n := g.typed(typePending).named(p.ID.name())
+	n := g.pendingAt(p.ID)
 	c, err := n.cell()
 	if err != nil {
 		return err
@@ -467,14 +475,14 @@ func (g Group) Pending(from, to StreamID) iter.Seq[Pending] {
 
 // PendingOf returns how an entry is pending; ok is false if it is not.
 func (g Group) PendingOf(id StreamID) (p Pending, ok bool) {
-	c, _ := g.typed(typePending).named(id.name()).cell()
+	c, _ := g.pendingAt(id).cell()
 	return pendingIn(id, c)
 }
 
 // Ack acknowledges entries, and returns how many were pending. O(ids · log cells).
 func (g Group) Ack(ids ...StreamID) (acknowledged int, err error) {
 	for _, id := range ids {
-		n := g.typed(typePending).named(id.name())
+		n := g.pendingAt(id)
 		c, err := n.cell()
 		if err != nil {
 			return acknowledged, err

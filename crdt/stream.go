@@ -348,6 +348,9 @@ func (s Stream) add(in inside, id StreamID, fields []string) error {
 	if len(payload) > MaxValue {
 		return fmt.Errorf("%w: an entry of %d bytes (limit %d)", ErrTooLong, len(payload), MaxValue)
 	}
+	if err := s.tail(s.tx.Replica()).err; err != nil { // its path may be longer than the entry's
+		return err
+	}
 	e := s.named(id.name())
 	if err := e.put(payload, nil); err != nil {
 		return err
