@@ -141,7 +141,7 @@ func (l List) Insert(i int, values ...[]byte) error {
 		}
 	}
 	for n, name := range names {
-		if err := l.named(name).put(writePayload(l.tx.Time(), values[n]), nil); err != nil {
+		if err := l.named(name).begin(writePayload(l.tx.Time(), values[n])); err != nil {
 			return err
 		}
 	}

@@ -427,6 +427,11 @@ func (c *countingTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, 
 	return c.Tx.Put(a, payload, removes)
 }
 
+func (c *countingTx) Begin(a dotted.Address, payload []byte) (Dot, error) {
+	c.puts++
+	return c.Tx.Begin(a, payload)
+}
+
 func (c *countingTx) Remove(a dotted.Address, dots []Dot) error {
 	c.removes++
 	return c.Tx.Remove(a, dots)

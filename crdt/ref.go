@@ -224,6 +224,18 @@ func (n ref) put(payload []byte, removes []Dot) error {
 	return err
 }
 
+// begin adds an entry that readers see to the cell at n, which nobody has written yet: see dotted.Tx.
+func (n ref) begin(payload []byte) error {
+	err := n.broken()
+	if err == nil {
+		err = n.renew()
+	}
+	if err == nil {
+		_, err = n.tx.Begin(n.at, payload)
+	}
+	return err
+}
+
 // remove removes the given entries from the cell at n.
 func (n ref) remove(dots []Dot) error {
 	if err := n.broken(); err != nil || len(dots) == 0 {

@@ -426,6 +426,8 @@ func (t *stateTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, err
 	return d, nil
 }
 
+func (t *stateTx) Begin(a dotted.Address, payload []byte) (Dot, error) { return t.Put(a, payload, nil) }
+
 func (t *stateTx) Remove(a dotted.Address, dots []Dot) error {
 	if t.replica == 0 {
 		return ErrReadOnly

@@ -37,6 +37,9 @@ type Tx interface {
 
 	// Put adds an entry to a cell and removes the ones with the given dots. It returns the entry's dot.
 	Put(a Address, payload []byte, removes []Dot) (Dot, error)
+	// Begin is Put into a cell that nobody has written yet, as its name has who writes it and the next dot. So nothing
+	// is looked for.
+	Begin(a Address, payload []byte) (Dot, error)
 	// Remove removes entries from a cell. Without dots it does nothing.
 	Remove(a Address, dots []Dot) error
 	// Clear removes every entry of every cell under prefix that the transaction sees: of all cells, if it is

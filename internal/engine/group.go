@@ -209,10 +209,15 @@ func (g *group) readCell(a dotted.Address, c *cellState) (err error) {
 			c.stored[i].Payload = bytes.Clone(c.stored[i].Payload)
 		}
 	}
-	if c.key, c.address = string(g.at), a; !isShortened(g.at, a) {
+	c.stand(g.at, a)
+	return nil
+}
+
+// stand says at which place the cell of an address is.
+func (c *cellState) stand(at []byte, a dotted.Address) {
+	if c.key, c.address = string(at), a; !isShortened(at, a) {
 		c.address = dotted.Address(c.key[1:])
 	}
-	return nil
 }
 
 // forget takes a cell out of the group.
@@ -608,13 +613,32 @@ func (tx *Tx) Put(a dotted.Address, payload []byte, removes []crdt.Dot) (crdt.Do
 	if err != nil {
 		return crdt.Dot{}, err
 	}
-	return d, tx.change(a, func(c dotted.Cell) dotted.Cell {
-		e := dotted.Entry{Dot: d, Payload: payload}
+	return d, tx.enter(a, dotted.Entry{Dot: d, Payload: payload}, removes)
+}
+
+func (tx *Tx) enter(a dotted.Address, e dotted.Entry, removes []crdt.Dot) error {
+	return tx.change(a, func(c dotted.Cell) dotted.Cell {
 		if c = c.Without(removes); len(c) == 0 {
 			return tx.g.memory.cellOf(e)
 		}
 		return c.With(e)
 	})
+}
+
+// Begin adds an entry to a cell that nobody has written yet, so that it is neither in memory nor in
+// the tree.
+func (tx *Tx) Begin(a dotted.Address, payload []byte) (crdt.Dot, error) {
+	d, err := tx.op(delta.Op{Kind: delta.OpPut, Address: a, Payload: payload})
+	if err != nil {
+		return crdt.Dot{}, err
+	}
+	if g := tx.g; g.cells[a] == nil {
+		c := g.memory.states.next()
+		g.at = appendPlace(g.at[:0], prefixCell, a)
+		c.stand(g.at, a)
+		g.hold(c)
+	}
+	return d, tx.enter(a, dotted.Entry{Dot: d, Payload: payload}, nil)
 }
 
 // Remove removes entries from a cell.

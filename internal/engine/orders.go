@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -470,9 +472,9 @@ func cutNode(key []byte) (root []byte, generation uint64) {
 func encodeNode(key []byte, n *order.Node) []byte {
 	return seal(key, func(w *wire.Writer) {
 		w.Array(2)
-		w.Array(len(n.Keys))
-		for _, k := range n.Keys {
-			w.String(k)
+		w.Array(n.Len())
+		for i := range n.Len() {
+			w.String(n.Key(i))
 		}
 		w.Array(2 * len(n.Kids))
 		for _, kid := range n.Kids {
@@ -486,18 +488,22 @@ func decodeNode(key, record []byte) (*order.Node, error) {
 	if record == nil {
 		return nil, damaged(key, errMissing)
 	}
-	var keys []string
+	var keys strings.Builder
+	var ends []uint32
 	var kids []order.Kid
 	err := decodeRecord(key, record, func(r *wire.Reader) {
 		r.Array(2)
 		n := r.Array(len(record))
-		keys = make([]string, 0, n)
+		keys.Grow(r.Left())
+		ends = make([]uint32, 0, n)
 		for i := 0; i < n && r.Err() == nil; i++ {
-			keys = append(keys, r.String(len(record)))
+			keys.Write(r.Bytes(len(record)))
+			ends = append(ends, uint32(keys.Len()))
 		}
-		if n = r.Array(2*len(record)) / 2; n != 0 && n != len(keys) || len(keys) == 0 {
-			r.Fail("a node of %d keys and %d kids", len(keys), n)
+		if n = r.Array(2*len(record)) / 2; n != 0 && n != len(ends) || len(ends) == 0 {
+			r.Fail("a node of %d keys and %d kids", len(ends), n)
 		}
+		kids = slices.Grow(kids, n)
 		for i := 0; i < n && r.Err() == nil; i++ {
 			kids = append(kids, order.Kid{Number: r.Uint(), Count: int(r.Uint())})
 		}
@@ -505,7 +511,7 @@ func decodeNode(key, record []byte) (*order.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return order.NewNode(keys, kids), nil
+	return order.NewNode(keys.String(), ends, kids), nil
 }
 
 // order returns the order of a container's cells.

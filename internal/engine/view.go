@@ -663,6 +663,9 @@ func (v *View) Put(dotted.Address, []byte, []crdt.Dot) (crdt.Dot, error) {
 // Remove refuses: a view only reads.
 func (v *View) Remove(dotted.Address, []crdt.Dot) error { return crdt.ErrReadOnly }
 
+// Begin refuses: a view only reads.
+func (v *View) Begin(dotted.Address, []byte) (crdt.Dot, error) { return crdt.Dot{}, crdt.ErrReadOnly }
+
 // Clear refuses: a view only reads.
 func (v *View) Clear(dotted.Address) error { return crdt.ErrReadOnly }
 

@@ -8,7 +8,7 @@
 // that changes is owned by the Tree, in memory, until its user has written what Changed passes. The
 // nodes that Read returns are never changed: others may read them.
 //
-// Nodes are full by the bytes that they take (maxWeight), not by a number of keys, as keys have
+// Nodes are full by the bytes that they take (maxBytes), not by a number of keys, as keys have
 // from a few bytes up to 64 KiB. One that has become light is put together with a neighbour if both
 // take no more than half of that then, for inner nodes with what lies between them. So whatever is
 // inserted and removed a node is a quarter full on average, but where two inner nodes were put
@@ -28,6 +28,7 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // Shape is what is known of a Tree beside its nodes. That of an empty one is zero.
@@ -38,13 +39,14 @@ type Shape struct {
 	Next   uint64 // the number that the next new node has; of those below it some are there
 }
 
-// Node is a leaf, with keys in ascending order, or an inner node. Then Keys has a lower bound for
-// what is below each kid but the first, of which it says nothing.
+// Node is a leaf, with keys in ascending order, or an inner node. Then its keys are lower bounds for
+// what is below each kid but the first, of which they say nothing. They are in one string, so that
+// who searches them stays where he is in memory, and the collector has nothing to do with each.
 type Node struct {
-	Keys []string
 	Kids []Kid // none in a leaf
 
-	weight int // of the keys
+	keys string   // one behind the other
+	ends []uint32 // of each in keys
 }
 
 // Kid is a node below another.
@@ -53,37 +55,97 @@ type Kid struct {
 	Count  int // of keys below it
 }
 
-// Limits of a node, in bytes of memory: of maxWeight a table's cache takes it decoded, and its
-// record has about half. A node is split beyond it, unless it would have less than two kids then;
-// so it takes no more than three of its keys beside that.
+// Limits of a node, in bytes of memory: of maxBytes its record has a little less. A node is split
+// beyond it, unless it would have less than two kids then; so it takes no more than three of its
+// keys beside that.
 const (
-	maxWeight = 3200
-	perKey    = 24 // that one takes beside its own bytes
-	perKid    = 16
+	maxBytes = 1600
+	perKey   = 4 // that one takes beside its own bytes
+	perKid   = 16
 )
 
-// NewNode returns a node that was stored.
-func NewNode(keys []string, kids []Kid) *Node {
-	n := &Node{Keys: keys, Kids: kids}
-	n.weigh()
+// NewNode returns a node that was stored: its keys, one behind the other, where each ends, and its
+// kids. It takes them over.
+func NewNode(keys string, ends []uint32, kids []Kid) *Node { return &Node{kids, keys, ends} }
+
+// nodeOf returns a node of a few keys.
+func nodeOf(kids []Kid, keys ...string) *Node {
+	n := &Node{Kids: kids}
+	for i, key := range keys {
+		n.insert(i, key)
+	}
 	return n
 }
 
-func (n *Node) weigh() {
-	n.weight = len(n.Keys)*perKey + len(n.Kids)*perKid
-	for _, key := range n.Keys {
-		n.weight += len(key)
+// Bytes returns how many bytes of memory the node's keys and kids take.
+func (n *Node) Bytes() int { return len(n.keys) + len(n.ends)*perKey + len(n.Kids)*perKid }
+
+// Len returns how many keys there are.
+func (n *Node) Len() int { return len(n.ends) }
+
+// Key returns the i-th key.
+func (n *Node) Key(i int) string { return n.keys[n.start(i):n.ends[i]] }
+
+// start returns where the i-th key begins; behind the last one where all end.
+func (n *Node) start(i int) uint32 {
+	if i == 0 {
+		return 0
+	}
+	return n.ends[i-1]
+}
+
+// insert puts a key before the i-th.
+func (n *Node) insert(i int, key string) {
+	at := n.start(i)
+	n.keys = n.keys[:at] + key + n.keys[at:]
+	n.ends = slices.Insert(n.ends, i, at)
+	n.shift(i, len(key))
+}
+
+// remove takes the i-th key out.
+func (n *Node) remove(i int) {
+	from, to := n.start(i), n.ends[i]
+	n.keys = n.keys[:from] + n.keys[to:]
+	n.ends = slices.Delete(n.ends, i, i+1)
+	n.shift(i, -int(to-from))
+}
+
+// replace puts a key in place of the i-th.
+func (n *Node) replace(i int, key string) {
+	n.remove(i)
+	n.insert(i, key)
+}
+
+// shift says that the i-th key and those behind it end later.
+func (n *Node) shift(i, by int) {
+	for ; i < len(n.ends); i++ {
+		n.ends[i] = uint32(int(n.ends[i]) + by)
 	}
 }
 
-// Bytes returns about how many bytes of memory the node takes.
-func (n *Node) Bytes() int { return n.weight }
+// extend puts what another node has behind what this has.
+func (n *Node) extend(by *Node) {
+	end := n.start(n.Len())
+	n.keys += by.keys
+	for _, e := range by.ends {
+		n.ends = append(n.ends, end+e)
+	}
+	n.Kids = append(n.Kids, by.Kids...)
+}
+
+// part returns a leaf with a copy of some of the keys.
+func (n *Node) part(from, to int) *Node {
+	start := n.start(from)
+	p := &Node{keys: strings.Clone(n.keys[start:n.start(to)]), ends: slices.Clone(n.ends[from:to])}
+	p.shift(0, -int(start))
+	return p
+}
 
 func (n *Node) isLeaf() bool { return len(n.Kids) == 0 }
 
 func (n *Node) count() (keys int) {
 	if n.isLeaf() {
-		return len(n.Keys)
+		return n.Len()
 	}
 	for _, kid := range n.Kids {
 		keys += kid.Count
@@ -91,16 +153,19 @@ func (n *Node) count() (keys int) {
 	return keys
 }
 
+// clone returns a copy that may be changed.
 func (n *Node) clone() *Node {
-	c := *n
-	c.Keys = append(make([]string, 0, len(n.Keys)+4), n.Keys...)
-	c.Kids = slices.Clone(n.Kids)
-	return &c
+	return &Node{slices.Clone(n.Kids), n.keys, append(make([]uint32, 0, len(n.ends)+4), n.ends...)}
 }
 
 // below returns which kid a key is below.
 func (n *Node) below(key string) int {
-	return sort.Search(len(n.Keys)-1, func(i int) bool { return n.Keys[i+1] > key })
+	return sort.Search(n.Len()-1, func(i int) bool { return n.Key(i+1) > key })
+}
+
+// find returns how many keys are less than one, and whether that is there.
+func (n *Node) find(key string) (less int, found bool) {
+	return sort.Find(n.Len(), func(i int) int { return strings.Compare(key, n.Key(i)) })
 }
 
 // Tree is keys in their order.
@@ -133,7 +198,7 @@ func (t *Tree) Changed(fn func(number uint64, n *Node)) {
 func (t *Tree) Owned() (bytes int) {
 	for _, n := range t.own {
 		if n != nil {
-			bytes += n.weight
+			bytes += n.Bytes()
 		}
 	}
 	return bytes
@@ -184,7 +249,7 @@ func (t *Tree) descend(way []step, key string) (_ []step, found bool, err error)
 		}
 		s := step{number: number, node: n}
 		if n.isLeaf() {
-			s.at, found = slices.BinarySearch(n.Keys, key)
+			s.at, found = n.find(key)
 		} else {
 			s.at = n.below(key)
 			number = n.Kids[s.at].Number
@@ -216,11 +281,9 @@ func (t *Tree) edit(way []step, key string, by int) {
 		case !n.isLeaf():
 			n.Kids[s.at].Count += by
 		case by > 0:
-			n.Keys = slices.Insert(n.Keys, s.at, key)
-			n.weight += perKey + len(key)
+			n.insert(s.at, key)
 		default:
-			n.Keys = slices.Delete(n.Keys, s.at, s.at+1)
-			n.weight -= perKey + len(key)
+			n.remove(s.at)
 		}
 	}
 	t.Count += by
@@ -232,7 +295,7 @@ func (t *Tree) Insert(key string) (added bool, err error) {
 	if t.Height == 0 {
 		t.note(Undo{shape: was})
 		t.Shape = Shape{Height: 1, Count: 1}
-		t.Root = t.add(NewNode([]string{key}, nil))
+		t.Root = t.add(nodeOf(nil, key))
 		return true, nil
 	}
 	var room [deep]step
@@ -269,7 +332,7 @@ func (n *Node) overfull() bool {
 	if !n.isLeaf() {
 		least = 4
 	}
-	return n.weight > maxWeight && len(n.Keys) >= least
+	return n.Bytes() > maxBytes && n.Len() >= least
 }
 
 // split splits a node of a way. Where keys come in ascending or descending order what is left
@@ -277,7 +340,7 @@ func (n *Node) overfull() bool {
 func (t *Tree) split(way []step, level int) error {
 	s := way[level]
 	at := s.node.middle()
-	if n := len(s.node.Keys); t.outermost(way[:level], true) && s.at >= n-2 {
+	if n := s.node.Len(); t.outermost(way[:level], true) && s.at >= n-2 {
 		at = n - max(n/10, 2)
 	} else if t.outermost(way[:level], false) && s.at <= 1 {
 		at = max(n/10, 2)
@@ -287,16 +350,15 @@ func (t *Tree) split(way []step, level int) error {
 	t.put(s.number, left)
 	kid := Kid{t.add(right), right.count()}
 	if level == 0 {
-		t.Root = t.add(NewNode([]string{"", bound}, []Kid{{s.number, left.count()}, kid}))
+		t.Root = t.add(nodeOf([]Kid{{s.number, left.count()}, kid}, "", bound))
 		t.Height++
 		return nil
 	}
 	above := &way[level-1]
 	parent := above.node.clone()
 	parent.Kids[above.at].Count = left.count()
-	parent.Keys = slices.Insert(parent.Keys, above.at+1, bound)
+	parent.insert(above.at+1, bound)
 	parent.Kids = slices.Insert(parent.Kids, above.at+1, kid)
-	parent.weigh()
 	above.node = parent
 	t.put(above.number, parent)
 	return t.settle(above, above.at)
@@ -322,11 +384,11 @@ func (t *Tree) settle(above *step, i int) error {
 
 // fits reports whether a node's i-th kid and the next one take little room together.
 func (s *step) fits(i int, left, right *Node) bool {
-	weight := left.weight + right.weight
+	bytes := left.Bytes() + right.Bytes()
 	if !left.isLeaf() {
-		weight += len(s.node.Keys[i+1]) // which one node has to have
+		bytes += len(s.node.Key(i + 1)) // which one node has to have
 	}
-	return weight <= maxWeight/2
+	return bytes <= maxBytes/2
 }
 
 // pair returns a node's i-th kid and the next one.
@@ -347,15 +409,10 @@ func (t *Tree) outermost(way []step, last bool) bool {
 	return true
 }
 
-// middle returns where both sides of a node weigh about the same.
+// middle returns where both sides of a node take about the same.
 func (n *Node) middle() int {
-	weight := 0
-	for i, key := range n.Keys {
-		if weight += perKey + len(key); weight > (n.weight-len(n.Kids)*perKid)/2 {
-			return i
-		}
-	}
-	return len(n.Keys)
+	half := (len(n.keys) + n.Len()*perKey) / 2
+	return sort.Search(n.Len(), func(i int) bool { return int(n.ends[i])+(i+1)*perKey > half })
 }
 
 // within returns where a node may be cut, near a place.
@@ -364,21 +421,18 @@ func (n *Node) within(at int) int {
 	if !n.isLeaf() {
 		least = 2
 	}
-	return min(max(at, least), len(n.Keys)-least)
+	return min(max(at, least), n.Len()-least)
 }
 
 // cut returns a node's two parts, and what no key of the first is above, and none of the second
 // below.
 func (n *Node) cut(at int) (left, right *Node, bound string) {
-	left = NewNode(slices.Clone(n.Keys[:at]), nil)
-	right = NewNode(slices.Clone(n.Keys[at:]), nil)
-	if bound = right.Keys[0]; n.isLeaf() {
-		return left, right, shortest(left.Keys[at-1], bound)
+	left, right = n.part(0, at), n.part(at, n.Len())
+	if bound = right.Key(0); n.isLeaf() {
+		return left, right, shortest(left.Key(at-1), bound)
 	}
 	left.Kids, right.Kids = slices.Clone(n.Kids[:at]), slices.Clone(n.Kids[at:])
-	right.Keys[0] = ""
-	left.weigh()
-	right.weigh()
+	right.replace(0, "")
 	return left, right, bound
 }
 
@@ -411,7 +465,7 @@ func (t *Tree) lower() error {
 		switch {
 		case err != nil:
 			return err
-		case n.isLeaf() && len(n.Keys) == 0:
+		case n.isLeaf() && n.Len() == 0:
 			t.put(t.Root, nil)
 			t.Shape = Shape{}
 		case len(n.Kids) == 1:
@@ -428,8 +482,8 @@ func (t *Tree) lower() error {
 // enough to stand alone.
 func (t *Tree) merge(way []step, level int) error {
 	s, above := way[level], &way[level-1]
-	must := len(s.node.Keys) == 0 || len(s.node.Kids) == 1
-	if !must && s.node.weight > maxWeight/2 {
+	must := s.node.Len() == 0 || len(s.node.Kids) == 1
+	if !must && s.node.Bytes() > maxBytes/2 {
 		return nil
 	}
 	for _, i := range []int{above.at, above.at - 1} { // with the one behind it, or before it
@@ -454,14 +508,15 @@ func (t *Tree) merge(way []step, level int) error {
 func (t *Tree) join(above *step, i int, left, right *Node) (cut bool) {
 	parent := above.node.clone()
 	all := left.clone()
-	all.Keys, all.Kids = append(all.Keys, right.Keys...), append(all.Kids, right.Kids...)
+	all.extend(right)
 	if !right.isLeaf() {
-		all.Keys[len(left.Keys)] = parent.Keys[i+1]
+		all.replace(left.Len(), parent.Key(i+1))
 	}
-	all.weigh()
 	first, second := &parent.Kids[i], &parent.Kids[i+1]
 	if cut = all.overfull(); cut {
-		left, right, parent.Keys[i+1] = all.cut(all.within(all.middle()))
+		var bound string
+		left, right, bound = all.cut(all.within(all.middle()))
+		parent.replace(i+1, bound)
 		t.put(first.Number, left)
 		t.put(second.Number, right)
 		first.Count, second.Count = left.count(), right.count()
@@ -469,10 +524,9 @@ func (t *Tree) join(above *step, i int, left, right *Node) (cut bool) {
 		t.put(first.Number, all)
 		t.put(second.Number, nil)
 		first.Count += second.Count
-		parent.Keys = slices.Delete(parent.Keys, i+1, i+2)
+		parent.remove(i + 1)
 		parent.Kids = slices.Delete(parent.Kids, i+1, i+2)
 	}
-	parent.weigh()
 	above.node = parent
 	t.put(above.number, parent)
 	return cut
@@ -522,8 +576,8 @@ func (t *Tree) walk(number uint64, height, skip int, back bool, fn func(string) 
 		return i
 	}
 	if n.isLeaf() {
-		for i := skip; i < len(n.Keys); i++ {
-			if !fn(n.Keys[turned(i, len(n.Keys))]) {
+		for i := skip; i < n.Len(); i++ {
+			if !fn(n.Key(turned(i, n.Len()))) {
 				return false, nil
 			}
 		}
@@ -610,23 +664,23 @@ func (t *Tree) check(number uint64, height int, bound string, fn func(uint64) er
 	if err := fn(number); err != nil {
 		return 0, err
 	}
-	if n.isLeaf() != (height <= 1) || !n.isLeaf() && len(n.Kids) != len(n.Keys) || number >= t.Next {
+	if n.isLeaf() != (height <= 1) || !n.isLeaf() && len(n.Kids) != n.Len() || number >= t.Next {
 		return 0, errShape
 	}
 	if n.isLeaf() {
-		for i, k := range n.Keys {
-			if !key(k) || i == 0 && k < bound {
+		for i := range n.Len() {
+			if k := n.Key(i); !key(k) || i == 0 && k < bound {
 				return 0, errShape
 			}
 		}
-		return len(n.Keys), nil
+		return n.Len(), nil
 	}
 	for i, kid := range n.Kids {
 		if i > 0 {
-			bound = n.Keys[i]
+			bound = n.Key(i)
 		}
 		below, err := t.check(kid.Number, height-1, bound, fn, func(k string) bool {
-			return key(k) && (i+1 == len(n.Kids) || k < n.Keys[i+1])
+			return key(k) && (i+1 == len(n.Kids) || k < n.Key(i+1))
 		})
 		switch {
 		case err != nil:

@@ -39,7 +39,7 @@ func (w *world) store() {
 			delete(w.stored, number)
 			return
 		}
-		w.stored[number] = NewNode(slices.Clone(n.Keys), slices.Clone(n.Kids))
+		w.stored[number] = NewNode(strings.Clone(n.keys), slices.Clone(n.ends), slices.Clone(n.Kids))
 	})
 }
 
@@ -86,26 +86,26 @@ func (w *world) check(t fataler) {
 			t.Fatalf("the node %d is left, and nothing leads to it", number)
 		}
 	}
-	weight, long := 0, false
+	all, long := 0, false
 	for number := range numbers {
 		n, _ := w.node(number)
-		stored := NewNode(n.Keys, n.Kids)
-		heaviest := 0
-		for _, key := range n.Keys {
-			heaviest = max(heaviest, perKey+len(key))
+		bytes, heaviest := len(n.Kids)*perKid, 0
+		for i := range n.Len() {
+			bytes += perKey + len(n.Key(i))
+			heaviest = max(heaviest, perKey+len(n.Key(i)))
 		}
-		if n.weight != stored.weight || n.weight > maxWeight+3*heaviest {
-			t.Fatalf("a node of %d keys weighs %d, and is said to weigh %d", len(n.Keys), stored.weight, n.weight)
+		if n.Bytes() != bytes || bytes > maxBytes+3*heaviest {
+			t.Fatalf("a node of %d keys takes %d bytes, and is said to take %d", n.Len(), bytes, n.Bytes())
 		}
 		if len(n.Kids) == 1 {
 			t.Fatalf("a node has one kid")
 		}
-		if weight += n.weight; heaviest > perKey+100 {
+		if all += bytes; heaviest > perKey+100 {
 			long = true
 		}
 	}
-	if n := len(numbers); !long && n > 4 && weight/n < maxWeight/5 {
-		t.Fatalf("%d nodes weigh %d on average", n, weight/n)
+	if n := len(numbers); !long && n > 4 && all/n < maxBytes/5 {
+		t.Fatalf("%d nodes take %d bytes on average", n, all/n)
 	}
 }
 
