@@ -70,8 +70,7 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		if l.broken() == nil && l.tx.Replica() == 0 { // the body writes nothing
 			_ = l.ranked(i, back, func(name string) bool {
-				c, _ := l.named(name).cell()
-				value, ok := latestWrite(c)
+				value, ok := latestWrite(l.element(name))
 				again := l.tx.err == nil && (!ok || yield(i, value))
 				if i++; back {
 					i -= 2
@@ -231,6 +230,15 @@ func (l List) Clear() (existed bool, err error) { return l.clear() }
 func (l List) ranked(from int, back bool, fn func(name string) bool) error {
 	_, err := read(l.ref, func() (struct{}, error) { return struct{}{}, l.tx.Ranked(l.at, from, back, fn) })
 	return err
+}
+
+// element returns the cell of an element, which is there.
+func (l List) element(name string) dotted.Cell {
+	c, err := l.tx.Element(l.at, name)
+	if l.tx.err == nil {
+		l.tx.err = err
+	}
+	return c
 }
 
 // names returns the names of at most so many elements, from an index on or back from it.

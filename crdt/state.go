@@ -409,6 +409,10 @@ func (t *stateTx) Now() time.Time { return t.now }
 
 func (t *stateTx) Timed() bool { return t.state.timed > 0 }
 
+func (t *stateTx) Element(container dotted.Address, name string) (dotted.Cell, error) {
+	return t.Cell(container.Name(name))
+}
+
 func (t *stateTx) Put(a dotted.Address, payload []byte, removes []Dot) (Dot, error) {
 	switch {
 	case t.replica == 0:

@@ -28,6 +28,10 @@ const (
 	mostPassed, mostPassedBytes = 16 << 10, 2 << 20
 	// windowShare is of which part of more names a window is made, up to mostPassed.
 	windowShare = 2
+	// drainedBy is after how many windows in a row, each of names that all were to go, the next one
+	// is what follows on the last. What was removed stands in the way of who looks for a random
+	// place, and here it is left behind.
+	drainedBy = 4
 	// passShare is of how many names one is drawn by a pass through all. So each draw costs as much
 	// as to pass that many, however many there are.
 	passShare = 16
@@ -49,7 +53,13 @@ type keptDraw struct {
 	source drawSource
 	names  []string
 	n      int // how many names the source should have
+
+	windows int    // that were drawn in a row
+	last    string // of the last one's names
 }
+
+// changed reports whether a source that has n names is no more what was drawn from.
+func (k *keptDraw) changed(n int) bool { return max(n-k.n, k.n-n) > k.n/drawnShare }
 
 // keptDraws are those of all keys.
 type keptDraws struct {
@@ -68,8 +78,11 @@ func (ks *keptDraws) take(source drawSource, n int, away bool) (name string, ok 
 		return "", false
 	}
 	k := e.Value.(*keptDraw)
-	if difference := max(n-k.n, k.n-n); len(k.names) == 0 || difference > k.n/drawnShare {
+	if k.changed(n) {
 		ks.remove(e)
+		return "", false
+	}
+	if len(k.names) == 0 {
 		return "", false
 	}
 	ks.byUse.MoveToFront(e)
@@ -80,9 +93,23 @@ func (ks *keptDraws) take(source drawSource, n int, away bool) (name string, ok 
 	return name, true
 }
 
-// keep has the next commands take some names, drawn from a source that has n.
-func (ks *keptDraws) keep(source drawSource, names []string, n int) {
-	k := &keptDraw{source: source, n: n}
+// drained returns how many windows were drawn in a row from a source that has n names, and where
+// the last one ended.
+func (ks *keptDraws) drained(source drawSource, n int) (windows int, last string) {
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	if e, ok := ks.bySource[source]; ok {
+		if k := e.Value.(*keptDraw); !k.changed(n) {
+			return k.windows, k.last
+		}
+	}
+	return 0, ""
+}
+
+// keep has the next commands take some names, drawn from a source that has n: the last of so many
+// windows, which ends with last.
+func (ks *keptDraws) keep(source drawSource, names []string, n, windows int, last string) {
+	k := &keptDraw{source: source, n: n, windows: windows, last: strings.Clone(last)}
 	bytes := len(source.key)
 	for _, name := range names {
 		if bytes += len(name); bytes > mostDrawnBytes {
@@ -95,7 +122,7 @@ func (ks *keptDraws) keep(source drawSource, names []string, n int) {
 	if e, ok := ks.bySource[source]; ok {
 		ks.remove(e)
 	}
-	if len(k.names) == 0 {
+	if n == 0 {
 		return
 	}
 	if ks.bySource == nil {
@@ -134,17 +161,24 @@ func (c *call) drawAway(set crdt.Set, count, n int) []string {
 	if len(some) == count {
 		return some
 	}
-	ok := false
-	if n <= mostPassed {
+	least := max(leastWindow, 2*count)
+	windows, last := kept.drained(source, n)
+	if windows >= drainedBy {
+		some = following(n, least, max(least, mostPassed), last, set)
+	}
+	ok := len(some) >= min(count, n)
+	if !ok && n <= mostPassed {
 		some, ok = collected(set.All())
 	}
 	if !ok {
-		least := max(leastWindow, 2*count)
 		some = window(n, least, max(least, min(n/windowShare, mostPassed)), set)
 	}
 	count = min(count, len(some)) // a read that failed ends the transaction behind this
+	if len(some) > 0 {
+		last = some[len(some)-1]
+	}
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	kept.keep(source, some[count:], n-count)
+	kept.keep(source, some[count:], n-count, windows+1, last)
 	return some[:count]
 }
 
@@ -179,6 +213,6 @@ func (c *call) drawOne(
 	if len(drawn) == 0 {
 		return "", false
 	}
-	kept.keep(source, drawn[1:], n)
+	kept.keep(source, drawn[1:], n, 0, "")
 	return drawn[0], true
 }

@@ -159,11 +159,42 @@ func TestANewMemberIsDrawnOfAFew(t *testing.T) {
 	}
 }
 
+// TestALargeSetIsPoppedWhole, by so many draws in a row that those follow each other.
+func TestALargeSetIsPoppedWhole(t *testing.T) {
+	const windows = drainedBy + 3
+	const n, each = windows * mostPassed, leastWindow - 1
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	for from := 0; from < n; from += mostPassed {
+		line := []string{"SADD", "s"}
+		for i := range mostPassed {
+			line = append(line, strconv.Itoa(from+i))
+		}
+		p.send(line)
+		if got, want := p.reply(), fmt.Sprint(":", mostPassed); got != want {
+			t.Fatalf("SADD answers %s, want %s", got, want)
+		}
+	}
+	seen := map[string]bool{}
+	for len(seen) < n {
+		before := len(seen)
+		for _, line := range strings.Split(p.ask(fmt.Sprintf("SPOP s %d", each)), "\n")[1:] {
+			seen[strings.Trim(line, ` "`)] = true
+		}
+		if got := min(n-before, each); len(seen) != before+got {
+			t.Fatalf("after %d of %d members %d came that were not there before, want %d", before, n, len(seen)-before, got)
+		}
+	}
+	if got := p.ask("EXISTS s"); got != ":0" {
+		t.Errorf("after all members were popped EXISTS is %s", got)
+	}
+}
+
 func TestWhatIsKeptOfDrawsIsBounded(t *testing.T) {
 	var kept keptDraws
 	long := strings.Repeat("x", mostDrawnBytes/4)
 	for i := range 2 * mostDraws {
-		kept.keep(drawSource{key: fmt.Sprint(i)}, []string{long, long, long, long, long}, 5)
+		kept.keep(drawSource{key: fmt.Sprint(i)}, []string{long, long, long, long, long}, 5, 0, "")
 	}
 	names := 0
 	for i := range 2 * mostDraws {

@@ -67,6 +67,42 @@ func window(n, least, size int, names choices) (some []string) {
 	return some
 }
 
+// following returns size of n names, those that follow on one, round the end, or all if there are no
+// more. Of long names it returns fewer, but not fewer than least. It passes nothing behind the last
+// of all: there may be very many that were removed.
+func following(n, least, size int, from string, names choices) (some []string) {
+	bytes, last, round := 0, from, false
+	// take reports whether there are more to be taken.
+	take := func(name string) bool {
+		if round && name > from {
+			return false
+		}
+		some, last = append(some, name), name
+		bytes += len(name)
+		return len(some) < min(n, size) && (bytes <= mostDrawnBytes || len(some) < least)
+	}
+	for more := true; more; {
+		ended := true
+		if n-len(some) > fewLeft {
+			for name := range names.AllAfter(last) {
+				if more = take(name); !more || n-len(some) <= fewLeft {
+					ended = false
+					break
+				}
+			}
+		} else if name, ok := names.Next(last); ok {
+			more, ended = take(name), false
+		}
+		if ended {
+			more, round, last = !round, true, ""
+		}
+	}
+	return some
+}
+
+// fewLeft is how many names AllAfter may look beyond the one that it passes, and more.
+const fewLeft = 512
+
 // A window is of so many pieces at most, each of so many names at least.
 const mostPieces, pieceSize = 16, 64
 

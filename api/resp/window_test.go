@@ -42,6 +42,76 @@ func (s *someNames) Next(name string) (next string, ok bool) {
 	return "", false
 }
 
+// partsOf looks at names in parts of most of those that are left, as a transaction does that may write. It counts the looks at
+// what was removed.
+type partsOf struct {
+	someNames
+	removed func(name string) bool
+	passed  int
+}
+
+func (p *partsOf) AllAfter(name string) iter.Seq[string] {
+	const most = fewLeft / 2
+	return func(yield func(string) bool) {
+		var part []string
+		for name := range p.someNames.AllAfter(name) {
+			if p.removed(name) {
+				p.passed++
+				continue
+			}
+			if part = append(part, name); len(part) < most {
+				continue
+			}
+			for _, name := range part {
+				if !yield(name) {
+					return
+				}
+			}
+			part = part[:0]
+		}
+		for _, name := range part {
+			if !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+func (p *partsOf) Next(name string) (next string, ok bool) {
+	for name := range p.someNames.AllAfter(name) {
+		if !p.removed(name) {
+			return name, true
+		}
+		p.passed++
+	}
+	return "", false
+}
+
+// TestWhatFollowsIsTakenRoundTheEnd, all of it, and what was removed behind it is not looked at.
+func TestWhatFollowsIsTakenRoundTheEnd(t *testing.T) {
+	const all, from, to = 20_000, 3000, 17_000 // between these all were removed
+	var names, left []string
+	for i := range all {
+		names = append(names, fmt.Sprintf("%06d", i))
+	}
+	p := &partsOf{someNames: *orderedNames(names)}
+	p.removed = func(name string) bool { return name >= names[from] && name < names[to] }
+	left = append(slices.Clone(names[to:]), names[:from]...)
+	for _, size := range []int{100, 2900, 3000, 5900, 6000, 10_000} {
+		some := following(len(left), leastWindow, size, names[to-1], p)
+		if want := left[:min(size, len(left))]; !slices.Equal(some, want) {
+			t.Errorf("of %d that follow %d are found, want %d", size, len(some), len(want))
+		}
+		if p.passed > 0 {
+			t.Errorf("for %d that follow %d removed ones are passed", size, p.passed)
+		}
+	}
+	p.removed = func(string) bool { return true }
+	if some := following(5, leastWindow, 5, names[to], p); len(some) > 0 {
+		t.Errorf("of none %d are found", len(some))
+	}
+}
+
 func hashOf(i int) string {
 	h := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
 	return string(h[:])

@@ -19,6 +19,9 @@ import (
 type Tx interface {
 	// Cell returns the live entries of one cell, nil if there are none. O(log cells).
 	Cell(a Address) (Cell, error)
+	// Element is Cell of a name under an address, which need not be made if memory has it. The name is one that Ranked
+	// has passed, of a type that stands in the order of names.
+	Element(container Address, name string) (Cell, error)
 	// Scan calls fn with each cell whose address begins with prefix and is greater than after, in the
 	// order of addresses, until fn returns false. Hidden cells (see Cell.Visible) are passed too.
 	Scan(prefix, after Address, fn func(Address, Cell) bool) error

@@ -590,6 +590,18 @@ func (tx *Tx) Cell(a dotted.Address) (dotted.Cell, error) {
 	return c.now, nil
 }
 
+// Element returns the live entries of the cell of a name.
+func (tx *Tx) Element(container dotted.Address, name string) (dotted.Cell, error) {
+	if g := tx.g; g.reads {
+		g.at = dotted.AppendName(append(append(g.at[:0], prefixCell), container...), name)
+		if it := g.r.table.find(g.at); it != nil && len(g.at) <= dotted.MaxPlain { // else its place is another
+			g.r.spend(workCell + workOf(len(g.at)+weightOf(it.cell)))
+			return g.clears.hide(it.address, it.cell), nil
+		}
+	}
+	return tx.Cell(container.Name(name))
+}
+
 // Scan calls fn with the cells under prefix beyond after, in the order of View.Scan.
 func (tx *Tx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) error {
 	if err := tx.g.scan(prefix, after, fn); err != nil {

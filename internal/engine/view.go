@@ -388,6 +388,11 @@ func (v *View) Cell(a dotted.Address) (dotted.Cell, error) {
 	return v.clears.hide(a, stored), err
 }
 
+// Element returns the live entries of the cell of a name.
+func (v *View) Element(container dotted.Address, name string) (dotted.Cell, error) {
+	return v.Cell(container.Name(name))
+}
+
 // item returns what memory has at a key; nil if that is nothing.
 func (v *View) item(key []byte) *item {
 	it, _ := v.shot.Get(string(key)).(*item)
