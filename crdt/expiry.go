@@ -297,10 +297,21 @@ func (n ref) replaced(at int64, err error) error {
 
 // fieldsPast reports whether nothing is left of the key that n is but fields that have expired.
 func (n ref) fieldsPast() (bool, error) {
-	if n.depth > 1 || !n.tx.fieldsTimed(n.at) {
-		return false, n.tx.err
+	s := n.tx
+	if n.depth > 1 || !s.fieldsTimed(n.at) {
+		return false, s.err
+	}
+	if strings.HasPrefix(string(s.shown), string(n.at)) { // before it many may have expired
+		seen := n
+		seen.at, seen.depth = s.shown, maxTimed
+		if c, err := seen.cell(); err != nil || c.Visible() {
+			return false, err
+		}
 	}
 	some, err := n.visibleCells(1)
+	if len(some) > 0 {
+		s.shown = some[0].at
+	}
 	return len(some) == 0, err
 }
 

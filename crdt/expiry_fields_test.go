@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -373,5 +374,46 @@ func TestWhatWasTakenFromACountStaysTakenThoughItHasExpired(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWritesBehindManyFieldsThatHaveExpiredAreLittleWork: those are passed once in a transaction,
+// and not for each field that it writes.
+func TestWritesBehindManyFieldsThatHaveExpiredAreLittleWork(t *testing.T) {
+	const expired, written = 1000, 100
+	a, _ := clockedPair(t)
+	a.do(func(k Fields) error {
+		h := k.Map("h")
+		for i := range expired {
+			name := fmt.Sprintf("a%04d", i)
+			if err := h.String(name).Set([]byte("1")); err != nil {
+				return err
+			}
+			if err := second(h.Expiry(name).Set(a.now.Add(time.Second))); err != nil {
+				return err
+			}
+		}
+		if err := h.String("b").Set([]byte("1")); err != nil {
+			return err
+		}
+		return second(k.Expiry("h").Set(a.now.Add(time.Hour)))
+	})
+	a.pass(time.Minute)
+	var seen *countingTx
+	_, err := a.state.update(a.id, a.now, func(tx dotted.Tx) error {
+		seen = &countingTx{Tx: tx}
+		h := fieldsOf(seen).Map("h")
+		for i := range written {
+			if err := h.String(fmt.Sprintf("c%04d", i)).Set([]byte("1")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen.scanned > 5*expired {
+		t.Errorf("%d fields are written behind %d that have expired, and %d cells are passed", written, expired, seen.scanned)
 	}
 }
