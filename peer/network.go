@@ -194,10 +194,10 @@ func (n *network) advertise(own netip.Addr) (gossip string, p2p []string) {
 
 // reach returns the hosts that this one is to reach: those to join, then those known.
 func (n *network) reach() []string {
-	out := slices.Clone(n.p.cfg.Join)
 	if n.members == nil {
-		return append(out, members.KnownAddrs(n.knownFile(), peerIDOf)...)
+		return append(slices.Clone(n.p.cfg.Join), members.KnownAddrs(n.knownFile(), peerIDOf)...)
 	}
+	out := n.members.Joining()
 	for _, alive := range []bool{true, false} {
 		for _, m := range n.members.List() {
 			if m.Alive == alive {

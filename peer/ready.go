@@ -240,7 +240,7 @@ func (l *loop) expectsSomeone() bool {
 			return true
 		}
 	}
-	if len(others) == 0 && len(l.p.cfg.Join) == 0 {
+	if len(others) == 0 && len(n.joining()) == 0 {
 		return false
 	}
 	return !n.members.Tried() && time.Since(l.opened) < l.p.cfg.ReadyWait

@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -69,4 +70,24 @@ func TestWhatCanChangeWhileAPeerRunsIsReloaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	add(1)
+}
+
+// TestAnEmptyPeerWaitsForNobodyThatAReloadTookOut has a host to join that takes connections, and says nothing.
+func TestAnEmptyPeerWaitsForNobodyThatAReloadTookOut(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.Join = []string{silent.Addr().String()}
+	p := c.start(cfg)
+	cfg.Join = nil
+	if err := p.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ready(); errors.Is(err, errLooking) {
+		t.Error(err)
+	}
 }

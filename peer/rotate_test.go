@@ -559,6 +559,32 @@ func TestAPeerThatDoesNotKnowAllMembersRotatesNothing(t *testing.T) {
 	}
 }
 
+// TestAPeerThatAReloadToldOfOthersRotatesNothing until another one tells it of nobody.
+func TestAPeerThatAReloadToldOfOthersRotatesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	p := c.start(cfg)
+	reload := func(join ...string) {
+		t.Helper()
+		cfg.Join = join
+		if err := p.Reload(cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload("127.0.0.1:1") // nobody answers there
+	if _, err := p.RotateKey(t.Context(), nil); !errors.Is(err, ErrKeyAlone) {
+		t.Errorf("a peer that has not found the others: %v", err)
+	}
+	if reach := p.net.reach(); !slices.Equal(reach, cfg.Join) {
+		t.Errorf("its own address is that of the route to one of %q", reach)
+	}
+	reload()
+	if change := changeKey(t, p, nil, (*Peer).RotateKey); !change.Done {
+		t.Errorf("a peer that is told of nobody any more: %+v", change)
+	}
+}
+
 func TestOnlyPeersOnTheListAreLetIn(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
