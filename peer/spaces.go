@@ -91,7 +91,7 @@ func (p *Peer) create(name string, records [][]byte) (*space, error) {
 	if s := p.spaceOf(gossip.SpaceOf(name)); s != nil {
 		return nil, fmt.Errorf("%w: the id of %q is that of %q", ErrSpaceName, name, s.name)
 	}
-	if len(p.held()) >= MaxSpaces {
+	if len(*p.spaces.Load()) >= MaxSpaces {
 		return nil, ErrTooManySpaces
 	}
 	var number spacestore.Number

@@ -65,8 +65,9 @@ type Table struct {
 	mu      sync.Mutex // guards what follows
 	next    uint64     // number that is given away next
 	entries map[Number]entry
-	at      []byte          // how far Reclaim has come in the space it is at
-	kept    map[Number]bool // what Reclaim leaves alone
+	newest  map[string]Number // number of the newest space of a name
+	at      []byte            // how far Reclaim has come in the space it is at
+	kept    map[Number]bool   // what Reclaim leaves alone
 }
 
 // Keys of the host's own records.
@@ -80,7 +81,10 @@ func keyOf(n Number) []byte { return n.append([]byte{prefixSpace}) }
 // wire.ErrFormat if another version of the program wrote the store, and store.ErrCorrupt if the
 // table is damaged.
 func OpenTable(st store.Store) (*Table, error) {
-	t := &Table{st: st, own: NewTree(st, 0), next: 1, entries: map[Number]entry{}, kept: map[Number]bool{}}
+	t := &Table{
+		st: st, own: NewTree(st, 0), next: 1,
+		entries: map[Number]entry{}, newest: map[string]Number{}, kept: map[Number]bool{},
+	}
 	if err := t.open(); err != nil {
 		return nil, fmt.Errorf("table of spaces: %w", err)
 	}
@@ -110,7 +114,7 @@ func (t *Table) open() error {
 		if e, failed = decodeEntry(key, value); failed == nil && uint64(e.Number) >= t.next {
 			failed = fmt.Errorf("number %d was not given away: %w", e.Number, store.ErrCorrupt)
 		}
-		t.entries[e.Number] = e
+		t.put(e)
 		return failed == nil
 	})
 	return errors.Join(err, failed)
@@ -165,8 +169,8 @@ func (t *Table) Dropped(name string) bool {
 func (t *Table) Lacks() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, e := range t.entries {
-		if newest, _ := t.find(e.Name); newest.state != held {
+	for _, n := range t.newest {
+		if t.entries[n].state != held {
 			return true
 		}
 	}
@@ -175,12 +179,14 @@ func (t *Table) Lacks() bool {
 
 // find returns the newest space of a name. It is called with mu held.
 func (t *Table) find(name string) (found entry, ok bool) {
-	for n, e := range t.entries {
-		if e.Name == name && n >= found.Number {
-			found, ok = e, true
-		}
-	}
+	found, ok = t.entries[t.newest[name]]
 	return found, ok
+}
+
+// put adds an entry, or changes it. It is called with mu held, or before anybody else has the table.
+func (t *Table) put(e entry) {
+	t.entries[e.Number] = e
+	t.newest[e.Name] = max(t.newest[e.Name], e.Number)
 }
 
 // Add gives a space a number, which no other had before. That is durable when Add returns. No
@@ -273,16 +279,10 @@ func (t *Table) reclaim(e entry) error {
 	if err := t.st.Sync(); err != nil {
 		return err
 	}
-	if e.state = dropped; t.newer(e) {
+	if e.state = dropped; t.newest[e.Name] != e.Number { // there was a space of the name again
 		e.state = 0
 	}
 	return t.commit(t.next, e)
-}
-
-// newer reports whether there was a space of a name again. It is called with mu held.
-func (t *Table) newer(e entry) bool {
-	newest, _ := t.find(e.Name)
-	return newest.Number != e.Number
 }
 
 // commit makes changes durable; an entry without a state goes. It is called with mu held.
@@ -301,8 +301,10 @@ func (t *Table) commit(next uint64, changed ...entry) error {
 	}
 	t.next = next
 	for _, e := range changed {
-		if t.entries[e.Number] = e; e.state == 0 {
+		if e.state == 0 {
 			delete(t.entries, e.Number)
+		} else {
+			t.put(e)
 		}
 	}
 	return nil

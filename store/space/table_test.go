@@ -162,6 +162,62 @@ func TestANumberIsDurableBeforeItIsGiven(t *testing.T) {
 	}
 }
 
+// TestTheNewestSpaceOfANameSaysWhetherItIsDropped also while older ones of that name are still there.
+func TestTheNewestSpaceOfANameSaysWhetherItIsDropped(t *testing.T) {
+	disk := mem.New()
+	table := mustOpenTable(t, disk)
+	mustAdd(t, table, "other")
+	expect := func(when string, dropped bool) {
+		t.Helper()
+		for _, one := range []*Table{table, mustOpenTable(t, disk.Clone())} {
+			if one.Lacks() != dropped || one.Dropped("orders") != dropped {
+				t.Errorf("%s: dropped %v, any %v", when, one.Dropped("orders"), one.Lacks())
+			}
+		}
+	}
+	expect("not there yet", false)
+	for range 3 {
+		mustAdd(t, table, "orders")
+		expect("held", false)
+		if _, err := table.Drop("orders"); err != nil {
+			t.Fatal(err)
+		}
+		expect("dropped", true)
+	}
+	reclaimAll(t, table)
+	expect("deleted", true)
+	mustAdd(t, table, "orders")
+	expect("held again", false)
+	if n := countKeys(t, NewTree(disk, 0)); n != 3 {
+		t.Errorf("the table has %d records for 2 spaces", n)
+	}
+}
+
+// TestATableOfAllNumbersIsLookedThroughOften would outlast the time that tests have, if each look
+// were one at all spaces for each of them.
+func TestATableOfAllNumbersIsLookedThroughOften(t *testing.T) {
+	disk := mem.New()
+	own, batch := NewTree(disk, 0), &store.Batch{}
+	batch.Set(keyNext, encodeNext(maxNumber+1))
+	for i := range maxNumber {
+		e := entry{Space{Number(i + 1), fmt.Sprint("s", i), 0}, held}
+		batch.Set(keyOf(e.Number), e.encode())
+		if err := own.Commit(batch, false); err != nil {
+			t.Fatal(err)
+		}
+		batch.Reset()
+	}
+	table := mustOpenTable(t, disk)
+	for range 50 {
+		if table.Lacks() {
+			t.Fatal("it lacks a space, and none was dropped")
+		}
+	}
+	if _, err := table.Drop("s7"); err != nil || !table.Lacks() || !table.Dropped("s7") || table.Dropped("s8") {
+		t.Errorf("once one is dropped it lacks any: %v (%v)", table.Lacks(), err)
+	}
+}
+
 func TestTheTableRefuses(t *testing.T) {
 	table := mustOpenTable(t, mem.New())
 	mustAdd(t, table, "held")
