@@ -359,10 +359,10 @@ func (n *network) serveGuest(s libnet.Stream) error {
 func awaitEnd(s libnet.Stream) { _, _ = readFrame(s, 0) }
 
 // Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and
-// returns cfg with that peer among those to join: to be given to Open. It connects to the peer
-// that gave the token and to no other, and neither sends the token nor its secret. The directory
-// must not belong to a cluster yet. The error wraps ErrInvitation if another token is needed;
-// nothing has changed then.
+// returns cfg with that peer among those to join: to be given to Open, and kept for Reload. It
+// connects to the peer that gave the token and to no other, and neither sends the token nor its
+// secret. The directory must not belong to a cluster yet. The error wraps ErrInvitation if another
+// token is needed; nothing has changed then.
 func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	t, err := decodeTicket(token)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,8 +21,9 @@ const configVariable = "PEERD_CONFIG"
 
 // given are the settings of a command line, before the environment and the file are looked at.
 type given struct {
-	flags *pflag.FlagSet // the table
-	file  string
+	flags   *pflag.FlagSet // the table
+	file    string
+	inviter string // whom peerd join has joined by a token, beside those whom join names
 }
 
 // flagsOf gives a command flags for the settings of these names, or all, and --config.
@@ -102,6 +104,10 @@ func (g *given) merge() (*config, error) {
 			c.from[f.Name] = "--" + f.Name
 		}
 	})
+	if g.inviter != "" && !slices.Contains(c.peer.Join, g.inviter) {
+		c.peer.Join = append([]string{g.inviter}, c.peer.Join...)
+		c.from["join"] = cmp.Or(c.from["join"], "peerd join")
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, usageError{err}
 	}

@@ -78,7 +78,7 @@ func (c *config) join(ctx context.Context, stdout io.Writer, token string) error
 	if err != nil {
 		return usageError{err}
 	}
-	c.peer = joined
+	c.peer, c.given.inviter = joined, joined.Join[0]
 	if c.logFormat == "json" {
 		return nil // both streams may go to the same place
 	}

@@ -1,10 +1,17 @@
 package main
 
 import (
+	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/peerd/peerd/peer"
 )
 
 func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
@@ -60,5 +67,60 @@ func TestSIGHUPTakesOverWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 	}
 	if err := p.terminate(t); err != nil {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// TestAReloadKeepsTheHostThatInvited, which a new host reaches only after that. The file names others to join.
+func TestAReloadKeepsTheHostThatInvited(t *testing.T) {
+	host, err := peer.Open(t.Context(), peer.Config{
+		Dir: t.TempDir(), Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0", FastGossip: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	inv, err := host.Invite()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &given{flags: new(options).table(), file: configFile(t, "join: [127.0.0.1:1]")}
+	args := append([]string{"--dir", t.TempDir(), "--fast-gossip"}, anywhere...)
+	if err := g.flags.Parse(append(args, "--resp", "off", "--http", "off")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := g.load()
+	if err == nil {
+		err = c.join(t.Context(), io.Discard, inv.Token)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.peer.Cut, c.peer.Logger = &peer.Cut{}, slog.New(slog.DiscardHandler)
+	c.peer.Cut.Block(inv.Addr)
+	d, err := openDaemon(t.Context(), c.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.peer.Close()
+
+	write(t, g.file, "join: [127.0.0.1:2]\n")
+	(&reloader{running: c, daemon: d, level: new(slog.LevelVar)}).reload()
+	if diff := cmp.Diff([]string{inv.Addr, "127.0.0.1:2"}, c.peer.Join); diff != "" {
+		t.Errorf("hosts to join after the reload (-want +got):\n%s", diff)
+	}
+	c.peer.Cut.Block()
+	tick, limit := time.NewTicker(10*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for met := false; !met; {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("the host that invited is not found any more")
+		}
+		s, err := d.peer.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		met = len(s.Members) == 1
 	}
 }
