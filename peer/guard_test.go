@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -106,4 +107,46 @@ func TestAGuardOfAnotherSpaceHasChanged(t *testing.T) {
 	if isChanged(t, p, &Guard{}) {
 		t.Error("a guard of nothing says that something has changed")
 	}
+}
+
+// TestAGuardIsKeptBeforeItsSpaceIsThere: it notices what it would if somebody had written to that
+// already, also where it was dropped.
+func TestAGuardIsKeptBeforeItsSpaceIsThere(t *testing.T) {
+	p := alone(t, Config{})
+	orders, stock := mustSpace(t, p, "orders"), mustSpace(t, p, "stock")
+	guard := func(keys ...string) *Guard {
+		t.Helper()
+		g := &Guard{}
+		t.Cleanup(g.Release)
+		for _, key := range keys { // each in a transaction of its own
+			if err := orders.Update(t.Context(), func(tx *Tx) error { tx.Guard(g, key); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return g
+	}
+	expect := func(what string, in *Space, g *Guard, want bool) {
+		t.Helper()
+		check := func(tx *Tx) error {
+			if g.Changed(tx) != want {
+				t.Errorf("%s: the guard says that it has changed: %v", what, !want)
+			}
+			return nil
+		}
+		err := errors.Join(in.Update(t.Context(), check), in.View(t.Context(), check))
+		if err != nil && !errors.Is(err, ErrNotHeld) {
+			t.Fatal(err)
+		}
+	}
+	written, kept := guard("k", "more"), guard("other")
+	expect("nobody has written to the space", orders, written, false)
+	expect("nobody has written to another one", stock, written, true)
+	setIn(t, p, "orders", "k", "v")
+	expect("the first write is to the key", orders, written, true)
+	expect("the first write is to another key", orders, kept, false)
+	if err := p.DropSpace(t.Context(), "orders", true); err != nil {
+		t.Fatal(err)
+	}
+	expect("the space was dropped", orders, kept, true)
+	expect("it was guarded after that", orders, guard("k"), false)
 }

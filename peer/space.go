@@ -131,7 +131,7 @@ func (s *Space) read(ctx context.Context, wanted bool, fn func(tx *Tx) error) (a
 		return at, err
 	}
 	if held == nil {
-		v := nothing().View()
+		v := s.nothing()
 		defer v.Close()
 		return at, newTx(v).run(fn)
 	}
@@ -275,10 +275,17 @@ func (s *Space) Read(fns []func(tx *Tx) error) []error {
 		return held.Read(fns)
 	}
 	u := s.p.newUpdate(&space{p: s.p, name: s.name}, fns)
-	v := nothing().View()
+	v := s.nothing()
 	defer v.Close()
 	u.readOn(v, 0)
 	return u.free()
+}
+
+// nothing returns a view of the space while it is not there. It must be closed.
+func (s *Space) nothing() *engine.View {
+	guards, _ := s.p.guards.Load(s.name)
+	of, _ := guards.(*engine.Guards)
+	return nothing().View().GuardedBy(of)
 }
 
 // UpdateToken is Update, and returns the token of the moment after the transaction: all that it saw
@@ -426,6 +433,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		Alone:       cfg.Offline,
 		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
 		Volatile: cfg.Memory, Beside: true,
+		Guards: p.guardsOf(name),
 	}, rng, now)
 	if err != nil {
 		return nil, err

@@ -271,6 +271,9 @@ func (p *Peer) begin(ctx context.Context, name string, u *update) (*space, []err
 			s.counters.failed.Add(draft.counters.failed.Load())
 		}
 	}
+	if p.space(name) == nil && !p.guardsOf(name).Used() {
+		p.guards.Delete(name)
+	}
 	if err != nil {
 		return nil, repeat(err, len(u.fns))
 	}
@@ -282,8 +285,9 @@ func (p *Peer) begin(ctx context.Context, name string, u *update) (*space, []err
 // that is opened with it has all of it, as after a crash.
 func (s *space) run(u *update) (records [][]byte, err error) {
 	tree, log := mem.New(), mem.NewLog()
-	e, err := engine.Open(tree, log, engine.Config{NewID: s.p.drawID, MaxSkew: s.p.skewLimit()},
-		rand.New(rand.NewPCG(0, 0)), time.Now())
+	e, err := engine.Open(tree, log, engine.Config{
+		NewID: s.p.drawID, MaxSkew: s.p.skewLimit(), Guards: s.p.guardsOf(s.name),
+	}, rand.New(rand.NewPCG(0, 0)), time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +364,15 @@ func (p *Peer) hold(s *space) {
 func (p *Peer) release(s *space) {
 	all := maps.Clone(*p.spaces.Load())
 	delete(all, s.name)
+	p.guards.Delete(s.name)
 	p.spaces.Store(&all)
+}
+
+// guardsOf returns the guards of a space, which are the same before it is made and until it is
+// dropped. p.making is held, or the peer is not open yet.
+func (p *Peer) guardsOf(name string) *engine.Guards {
+	guards, _ := p.guards.LoadOrStore(name, new(engine.Guards))
+	return guards.(*engine.Guards)
 }
 
 // The space "peerd" has the directory of spaces: a set of their names. A name is added before

@@ -176,6 +176,7 @@ func TestAddingZeroChangesOnlyWhatWasNotThere(t *testing.T) {
 
 func TestATransactionThatFailsChangesNothing(t *testing.T) {
 	a := newAPI(t, peer.Config{})
+	half := `"elements":["` + strings.Repeat(`x","`, peer.MaxOps/2) + `"]}` // of one too many
 	a.tx(`{"changed":["s","text"],"results":[{"changed":true,"count":1},{"changed":true}]}`,
 		`{"op":"set.add","path":["s"],"elements":["e"]}`, `{"op":"string.set","path":["text"],"value":"t"}`)
 	for _, test := range []struct {
@@ -191,6 +192,8 @@ func TestATransactionThatFailsChangesNothing(t *testing.T) {
 		{`{"op":"string.set","path":["` + strings.Repeat("k", crdt.MaxName+1) + `"],"value":"v"}`, 413, "too-long"},
 		{`{"op":"string.set","path":["k"],"value":"` + strings.Repeat("v", crdt.MaxValue+1) + `"}`, 413, "too-long"},
 		{`{"op":"set.add","path":["big"],"elements":["` + strings.Repeat(`e","`, peer.MaxOps) + `"]}`, 413, "too-large"},
+		{`{"op":"sorted-set.remove","path":["z"],` + half + `,{"op":"set.remove","path":["s"],` + half, 413, "too-large"},
+		{`{"op":"bitmap.unset","path":["b"],"bits":[` + strings.Repeat("0,", peer.MaxOps) + `0]}`, 413, "too-large"},
 	} {
 		detail := a.refused(test.code, test.why, "POST", "/v1/tx", `{"ops":[
 			{"op":"string.set","path":["new"],"value":"v"},

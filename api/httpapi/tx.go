@@ -40,10 +40,17 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 		return badRequest(fmt.Sprintf("ops: %d operations; send from 1 to %d (MaxOperations)", n,
 			MaxOperations))
 	}
+	named := 0
 	for i := range t.Ops {
-		if err := t.Ops[i].check(); err != nil {
+		o := &t.Ops[i]
+		if err := o.check(); err != nil {
 			return fmt.Errorf("ops[%d]: %w", i, err)
 		}
+		named += len(o.Elements) + len(o.Scores) + len(o.Bits)
+	}
+	if named > peer.MaxOps { // also if nothing of it is there: others who write wait
+		return refuse(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf("transaction too large: %d elements, "+
+			"scores and bits (limit %d, MaxOps); send them in parts", named, peer.MaxOps))
 	}
 	err := s.change(w, r, q, t.run)
 	for t.canBeLess(err) {

@@ -62,7 +62,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 }
 
 // hasTokens returns an error if the watch could not say where a client is to go on: where it
-// begins, or where its space is.
+// begins, or where its space is; or if the space was dropped here, so that it would end at once.
 func hasTokens(ctx context.Context, data Data, watch tokens) error {
 	if _, err := watch.Token(); err != nil {
 		return err
@@ -70,7 +70,7 @@ func hasTokens(ctx context.Context, data Data, watch tokens) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
 	_, err := data.ViewToken(ctx, func(*peer.Tx) error { return nil })
-	if errors.Is(err, peer.ErrTooManyReplicas) {
+	if errors.Is(err, peer.ErrTooManyReplicas) || errors.Is(err, peer.ErrNotHeld) {
 		return err
 	}
 	return nil // a watch waits where data cannot be read now

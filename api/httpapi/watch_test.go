@@ -212,6 +212,16 @@ func TestAWatchThatTheLogDoesNotReachIsResetAndListsAllKeys(t *testing.T) {
 	}
 }
 
+// TestAWatchOfADroppedSpaceIsRefused: else it would end at once, as often as the client comes back.
+func TestAWatchOfADroppedSpaceIsRefused(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k?space=orders", `{"type":"string","value":"v"}`)
+	if err := a.p.DropSpace(t.Context(), "orders", true); err != nil {
+		t.Fatal(err)
+	}
+	a.refused(404, "not-held", "GET", "/v1/watch?space=orders", "")
+}
+
 func TestTheServersEndEndsWatches(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	at, stop := a.serve()

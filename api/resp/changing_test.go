@@ -19,6 +19,8 @@ func TestAWriteOfTooMuchIsRefusedBeforeItBegins(t *testing.T) {
 		p.send(append([]string{"RPUSH", "list"}, slices.Repeat([]string{"e"}, min(left, 1<<15))...))
 		p.reply()
 	}
+	p.ask("XADD stream 1-1 f v")
+	p.expect("XGROUP CREATE stream g 0", "+OK")
 	before := mutations(db.status(t))
 	for _, command := range []string{
 		"LPOP list 131073", "RPOP list 131074", "LMPOP 1 list RIGHT COUNT 131073", "LREM list 0 e", "LREM list -131073 e",
@@ -30,8 +32,22 @@ func TestAWriteOfTooMuchIsRefusedBeforeItBegins(t *testing.T) {
 			t.Errorf("%s: %s", command, got)
 		}
 	}
+	names := make([]string, embedded.MaxOps+1) // that are not there, as the ids
+	ids := slices.Repeat([]string{"1-2"}, embedded.MaxOps+1)
 	for _, command := range [][]string{
-		append([]string{"RPUSH", "l"}, make([]string, embedded.MaxOps+1)...),
+		append([]string{"DEL"}, names...),
+		append([]string{"UNLINK"}, names...),
+		append([]string{"SADD", "s"}, names...),
+		append([]string{"SREM", "s"}, names...),
+		append([]string{"HDEL", "h"}, names...),
+		append([]string{"HPERSIST", "h", "FIELDS", "131073"}, names...),
+		append([]string{"HEXPIRE", "h", "9", "FIELDS", "131073"}, names...),
+		append([]string{"ZREM", "z"}, names...),
+		append([]string{"ZADD", "z", "XX"}, slices.Repeat([]string{"1", "m"}, embedded.MaxOps+1)...),
+		append([]string{"XDEL", "stream"}, ids...),
+		append([]string{"XACK", "stream", "g"}, ids...),
+		append([]string{"XCLAIM", "stream", "g", "c", "0"}, ids...),
+		append([]string{"RPUSH", "l"}, names...),
 		append([]string{"MSET"}, make([]string, 2*embedded.MaxOps+2)...),
 		append([]string{"HSET", "h"}, make([]string, 2*embedded.MaxOps+2)...),
 	} {

@@ -58,7 +58,7 @@ func runHDel(c *call) error {
 		return err
 	}
 	hash := c.hash()
-	return c.countEach(2, func(field string) (bool, error) { return hash.String(field).Clear() })
+	return c.countEach(2, "fields", func(field string) (bool, error) { return hash.String(field).Clear() })
 }
 
 func runHLen(c *call) error {

@@ -42,6 +42,15 @@ func (c *call) fieldsBehind(i int) ([][]byte, error) {
 	}
 }
 
+// fieldsToChange returns those of a command that may change them.
+func (c *call) fieldsToChange(i int) ([][]byte, error) {
+	names, err := c.fieldsBehind(i)
+	if err == nil {
+		err = c.changing(len(names), "fields")
+	}
+	return names, err
+}
+
 // ofEach answers with what is said of each field; of a key that does not exist, that there is none.
 func (c *call) ofEach(names [][]byte, say func(field string) (int64, error)) error {
 	if err := c.hashError(); err != nil {
@@ -80,7 +89,7 @@ func expiringFields(name string, unit expiryUnit) func(c *call) error {
 				i = 4
 			}
 		}
-		names, err := c.fieldsBehind(i)
+		names, err := c.fieldsToChange(i)
 		if err != nil {
 			return err
 		}
@@ -127,7 +136,7 @@ func tellingFields(unit expiryUnit) func(c *call) error {
 }
 
 func runHPersist(c *call) error {
-	names, err := c.fieldsBehind(2)
+	names, err := c.fieldsToChange(2)
 	if err != nil {
 		return err
 	}

@@ -13,10 +13,15 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-func runDel(c *call) error { return c.countEach(1, c.tx.Remove) }
+func runDel(c *call) error { return c.countEach(1, "keys", c.tx.Remove) }
 
 func runExists(c *call) error {
-	return c.countEach(1, func(key string) (bool, error) { return c.tx.Has(key), nil })
+	n := 0
+	for i := 1; i < len(c.args); i++ {
+		n += oneIf(c.tx.Has(c.arg(i)))
+	}
+	c.out.integer(int64(n))
+	return nil
 }
 
 func runType(c *call) error {

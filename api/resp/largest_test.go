@@ -23,7 +23,7 @@ func testTheLargestCommandsAreDoneWholeAndLargerOnesNotAtAll(t *testing.T) {
 		add = append(add, fmt.Sprintf("member:%06d", i))
 	}
 	p.send(add)
-	want := fmt.Sprintf("-ERR transaction too large: %d changes (limit %d)", delta.MaxOps+1, delta.MaxOps)
+	want := fmt.Sprintf("-ERR %d members exceed the limit of %d a transaction (MaxOps)", delta.MaxOps+1, delta.MaxOps)
 	if got := p.reply(); !strings.HasPrefix(got, want) {
 		t.Errorf("got %.100s, want %s", got, want)
 	}

@@ -21,19 +21,22 @@ func runSAdd(c *call) error {
 	if err := c.setError(); err != nil {
 		return err
 	}
-	return c.countEach(2, c.set().Add)
+	return c.countEach(2, "members", c.set().Add)
 }
 
 func runSRem(c *call) error {
 	if err := c.setError(); err != nil {
 		return err
 	}
-	return c.countEach(2, c.set().Remove)
+	return c.countEach(2, "members", c.set().Remove)
 }
 
-// countEach calls fn with each argument from the given one on and replies how often it returned
-// true.
-func (c *call) countEach(first int, fn func(string) (bool, error)) error {
+// countEach calls fn, which may change what it names, with each argument from the given one on and
+// replies how often it returned true.
+func (c *call) countEach(first int, of string, fn func(string) (bool, error)) error {
+	if err := c.changing(len(c.args)-first, of); err != nil {
+		return err
+	}
 	n := 0
 	for i := first; i < len(c.args); i++ {
 		counts, err := fn(c.arg(i))

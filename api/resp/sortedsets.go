@@ -98,6 +98,9 @@ func (c *call) zadd(o zaddOptions, first int) error {
 
 // zaddEach gives members scores, and replies how many of them are new.
 func (c *call) zaddEach(o zaddOptions, scores []float64, memberOf func(i int) string) error {
+	if err := c.changing(len(scores), "members"); err != nil {
+		return err
+	}
 	added, updated, zset := 0, 0, c.zset()
 	for i, score := range scores {
 		member := memberOf(i)
@@ -147,7 +150,7 @@ func runZRem(c *call) error {
 	if err := c.zsetError(); err != nil {
 		return err
 	}
-	return c.countEach(2, c.zset().Remove)
+	return c.countEach(2, "members", c.zset().Remove)
 }
 
 func runZScore(c *call) error {

@@ -373,8 +373,11 @@ func runXDel(c *call) error {
 	return nil
 }
 
-// streamIDs reads the arguments from one on.
+// streamIDs reads the arguments from one on, of entries that are to be changed.
 func (c *call) streamIDs(first int) (ids []crdt.StreamID, err error) {
+	if err := c.changing(len(c.args)-first, "entries"); err != nil {
+		return nil, err
+	}
 	for i := first; i < len(c.args); i++ {
 		id, err := c.streamID(i, 0)
 		if err != nil {

@@ -296,6 +296,9 @@ func runXClaim(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.changing(len(m.ids), "entries"); err != nil {
+		return err
+	}
 	m.group = g
 	if err := g.Advance(m.last); err != nil {
 		return err

@@ -126,10 +126,12 @@ func runExec(c *call) error {
 			c.session.watched.end()
 		}
 	}()
-	switch {
-	case pending.broken:
+	if pending.broken {
 		return replyError("EXECABORT Transaction discarded because of previous errors.")
-	case c.isStale():
+	}
+	if stale, err := c.isStale(); err != nil {
+		return err
+	} else if stale {
 		c.out.nullArray()
 		return nil
 	}

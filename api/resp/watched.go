@@ -98,21 +98,20 @@ func runUnwatch(c *call) error {
 }
 
 // isStale reports whether something that is guarded has changed. That of the transaction's database
-// is decided within it; others are looked at before it is committed.
-func (c *call) isStale() bool {
+// is decided within it; others are looked at before it is committed. The error says why one cannot be.
+func (c *call) isStale() (stale bool, err error) {
 	for n, of := range c.session.watched.keys {
-		stale := true
 		if n == c.session.index {
 			stale = of.guard.Changed(c.tx)
-		} else if err := of.db.View(context.Background(), func(tx *embedded.Tx) error {
-			stale = of.guard.Changed(tx)
-			return nil
-		}); err != nil {
-			stale = true
+		} else {
+			err = of.db.View(context.Background(), func(tx *embedded.Tx) error {
+				stale = of.guard.Changed(tx)
+				return nil
+			})
 		}
-		if stale {
-			return true
+		if stale || err != nil {
+			break
 		}
 	}
-	return false
+	return stale, err
 }

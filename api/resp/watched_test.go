@@ -36,6 +36,49 @@ func testWhatIsWatchedIsOfItsDatabase(t *testing.T) {
 	}
 }
 
+// TestADatabaseThatNobodyHasWrittenToCanBeWatched: EXEC executes there and elsewhere, unless somebody
+// else writes to a key that is watched. So it is where the database was dropped.
+func TestADatabaseThatNobodyHasWrittenToCanBeWatched(t *testing.T) {
+	eachWay(t, testADatabaseThatNobodyHasWrittenToCanBeWatched)
+}
+
+func testADatabaseThatNobodyHasWrittenToCanBeWatched(t *testing.T) {
+	const executed = "*1\n  +OK"
+	host, address := startPeer(t, embedded.Config{}, nil)
+	p, other := dial(t, address), dial(t, address)
+	execute := func(in int, meanwhile, want string) {
+		t.Helper()
+		p.expect("WATCH k", "+OK")
+		p.expect("WATCH more", "+OK")
+		p.expect(fmt.Sprint("SELECT ", in), "+OK")
+		if meanwhile != "" {
+			other.expect(meanwhile, "+OK")
+		}
+		p.expect("MULTI", "+OK")
+		p.expect("SET k mine", "+QUEUED")
+		p.expect("EXEC", want)
+	}
+	db := 3
+	for _, c := range []struct{ meanwhile, want string }{
+		{"", executed}, {"SET k theirs", "*-1"}, {"SET another theirs", executed},
+	} {
+		for _, in := range []int{db, 0} {
+			choose := fmt.Sprint("SELECT ", db)
+			p.expect(choose, "+OK")
+			other.expect(choose, "+OK")
+			execute(in, c.meanwhile, c.want)
+			db++
+		}
+	}
+	if err := host.DropSpace(t.Context(), "db3", true); err != nil {
+		t.Fatal(err)
+	}
+	p.expect("SELECT 3", "+OK")
+	execute(0, "", `-ERR this host does not hold the space "db3": it was dropped here, and a write takes it up again`)
+	p.expect("SELECT 3", "+OK")
+	execute(3, "", executed)
+}
+
 // TestKeysThatAreWatchedAreBounded also shows that a client that leaves has others pay for nothing.
 func TestKeysThatAreWatchedAreBounded(t *testing.T) { eachWay(t, testKeysThatAreWatchedAreBounded) }
 

@@ -9,7 +9,7 @@ import (
 
 // Guard notices that keys change: see Tx.Guard, and docs/decisions/0055. Its owner may ask it, and release it, beside the replica.
 type Guard struct {
-	of      *guards // nil until it guards something
+	of      *Guards // nil until it guards something
 	changed atomic.Bool
 	over    atomic.Bool
 }
@@ -27,8 +27,9 @@ func (g *Guard) Release() {
 	}
 }
 
-// guards are those of a replica. Without any a change costs one comparison.
-type guards struct {
+// Guards are those of a replica, and of another that takes its place, if Config.Guards says so. They are for whoever
+// steps it. Without any a change costs one comparison.
+type Guards struct {
 	live atomic.Int64        // how many are not released
 	keys map[string][]*Guard // that are guarded; guards that have noticed a change are not found by it any more
 	held int                 // in keys, released ones too
@@ -44,13 +45,16 @@ type note struct {
 	put bool // also if something stays there
 }
 
+// Used reports whether there are some that are not released. Any goroutine may ask.
+func (s *Guards) Used() bool { return s.live.Load() > 0 }
+
 // sweptGuards is how many guards, of a key each, come before the released are looked for.
 const sweptGuards = 1024
 
 // Guard has a guard notice when a key changes, from now on, and reports whether it did not do so before. A guard is of one
 // replica: elsewhere it has changed.
 func (tx *Tx) Guard(g *Guard, key string) bool {
-	s := &tx.g.r.guards
+	s := tx.g.r.guards
 	if g.of == nil && !g.over.Load() {
 		g.of = s
 		s.live.Add(1)
@@ -73,14 +77,20 @@ func (tx *Tx) Guard(g *Guard, key string) bool {
 }
 
 // Guarded reports whether a guard is of this replica, or guards nothing.
-func (tx *Tx) Guarded(g *Guard) bool { return g.of == nil || g.of == &tx.g.r.guards }
+func (tx *Tx) Guarded(g *Guard) bool { return g.of == nil || g.of == tx.g.r.guards }
 
 // Guarded reports whether a guard is of the replica whose view this is, or guards nothing: one of the same name may have
 // taken its place.
 func (v *View) Guarded(g *Guard) bool { return g.of == nil || g.of == v.guards }
 
+// GuardedBy has the view be of the replica that has these guards.
+func (v *View) GuardedBy(s *Guards) *View {
+	v.guards = s
+	return v
+}
+
 // sweep takes out the released ones.
-func (s *guards) sweep() {
+func (s *Guards) sweep() {
 	s.held = 0
 	for key, of := range s.keys {
 		of = slices.DeleteFunc(of, func(g *Guard) bool { return g.over.Load() })
@@ -94,14 +104,14 @@ func (s *guards) sweep() {
 }
 
 // forget has all guards notice a change: what has changed is not known.
-func (s *guards) forget() {
+func (s *Guards) forget() {
 	for key := range s.keys {
 		s.tell(key)
 	}
 }
 
 // tell has the guards of a key notice that it has changed.
-func (s *guards) tell(key string) {
+func (s *Guards) tell(key string) {
 	of := s.keys[key]
 	for _, g := range of {
 		g.Spoil()
@@ -111,7 +121,7 @@ func (s *guards) tell(key string) {
 }
 
 // idle reports whether nothing is guarded. It forgets the released ones if there are no others.
-func (s *guards) idle() bool {
+func (s *Guards) idle() bool {
 	if len(s.keys) > 0 && s.live.Load() == 0 {
 		s.keys, s.held, s.kept = nil, 0, 0
 	}
@@ -119,7 +129,7 @@ func (s *guards) idle() bool {
 }
 
 // note notes a change by an operation of a delta.
-func (s *guards) note(o *delta.Op) {
+func (s *Guards) note(o *delta.Op) {
 	if s.idle() || o.Address == "" || o.Kind == delta.OpEnd || o.Kind == delta.OpBase {
 		return
 	}
@@ -129,7 +139,7 @@ func (s *guards) note(o *delta.Op) {
 }
 
 // noteAll notes what a delta of this replica changes. What it clears altogether is gone: its owner sees that.
-func (s *guards) noteAll(d *delta.Delta) {
+func (s *Guards) noteAll(d *delta.Delta) {
 	for i := range d.Ops {
 		if s.idle() {
 			return
@@ -140,7 +150,7 @@ func (s *guards) noteAll(d *delta.Delta) {
 
 // settle tells of what was noted of a delta that was applied: but for keys that it removes because
 // they had expired, which is nothing new.
-func (s *guards) settle(d *delta.Delta) {
+func (s *Guards) settle(d *delta.Delta) {
 	for _, n := range s.noted {
 		if !s.resting && (n.put || !slices.Contains(d.Expired, n.key)) {
 			s.tell(n.key)
@@ -151,7 +161,7 @@ func (s *guards) settle(d *delta.Delta) {
 
 // noteGuarded notes which guarded keys a clear of another replica changes, perhaps: those that exist.
 func (g *group) noteGuarded(o *delta.Op) error {
-	s := &g.r.guards
+	s := g.r.guards
 	if s.idle() {
 		return nil
 	}

@@ -137,7 +137,7 @@ func TestWhatNobodySeesIsNoChange(t *testing.T) {
 func TestReleasedGuardsCostNothing(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]
-	s := &h.engine.guards
+	s := h.engine.guards
 	var last *Guard
 	for i := range 5 * sweptGuards {
 		if last != nil {

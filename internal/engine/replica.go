@@ -144,6 +144,8 @@ type Config struct {
 	// Expired, unless it is nil, is told which keys and fields a transaction of the replica removed since they had expired,
 	// and the dots of that: from first on up to last. It must not use the engine.
 	Expired func(names []dotted.Address, first crdt.Dot, last uint64)
+	// Guards, unless it is nil, are those of a replica that this one takes the place of, and go on.
+	Guards *Guards
 	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might:
 	// for tests.
 	Spent func(part string, work, limit int)
@@ -239,7 +241,7 @@ type replica struct {
 
 	collecting collecting
 	expiring   expiring
-	guards     guards
+	guards     *Guards
 
 	nears       nears
 	spareGroup  *groupMemory // see maxSpare
@@ -291,7 +293,7 @@ func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
 		seen: crdt.VersionVector{}, heads: delta.Heads{}, gained: crdt.VersionVector{},
 		log: newLog(0, 0), tree: &antientropy.Tree{},
 		across: map[gossip.NeighbourID]bool{}, based: newBased(),
-		derives: newDerivation(cfg.indexes),
+		derives: newDerivation(cfg.indexes), guards: cmp.Or(cfg.Guards, &Guards{}),
 		opening: opening{under: true, settled: true},
 	}
 	r.opening.finish = func() error { return r.settle(tree, log) }

@@ -277,7 +277,6 @@ type moment struct {
 	log     extent
 	turns   uint64
 	derives *derivation
-	guards  *guards
 
 	entries []entryChange // see changes
 }
@@ -288,7 +287,7 @@ func (r *replica) moment() *moment {
 	return &moment{
 		number: r.moments,
 		shot:   r.table.Snapshot(), clears: r.clears, totals: r.totals, timed: r.expiring.timed,
-		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives, guards: &r.guards,
+		log: extent{r.log.Extent(), r.logs}, turns: r.turns, derives: &r.derives,
 	}
 }
 
@@ -314,10 +313,10 @@ func (r *replica) View() *View {
 	for {
 		m := r.published.Load()
 		if m.shot.Acquire() {
-			return &View{moment: m}
+			return &View{moment: m, guards: r.guards}
 		}
 		if r.published.Load() == m { // the replica is closed
-			return &View{moment: m, closed: true}
+			return &View{moment: m, guards: r.guards, closed: true}
 		}
 	}
 }
@@ -362,6 +361,7 @@ func isSplit(c dotted.Cell) bool {
 // Its methods may be called by many goroutines at once.
 type View struct {
 	*moment
+	guards *Guards
 	wall   time.Time
 	clock  Clock
 	closed bool
