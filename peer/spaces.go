@@ -606,12 +606,15 @@ func (p *Peer) remove(s *space, why error) error {
 }
 
 // part closes a space that was dropped, once its loop and all views have ended, and deletes its
-// records.
+// records. Its log is given up before: writes may be refused for want of that room, and a view may last.
 func (p *Peer) part(s *space, why error) {
 	<-s.stopped
+	if err := p.committer.Forget(s.number); err != nil {
+		s.log.Error("cannot give up the log of a dropped space", "error", err)
+		p.fail(err)
+	}
 	s.close(why)
 	_ = s.store.Close() // it never fails; what lies below stays open
-	p.committer.Forget(s.number)
 	p.table.Release(s.number)
 	s.log.Info("this host has dropped the space")
 	p.reclaim()

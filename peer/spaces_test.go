@@ -567,7 +567,7 @@ func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
 	setIn(t, p, "orders", "k", "3")
 }
 
-// TestAReaderOfADroppedSpaceMayMakeAnother has it do so after the drop began.
+// TestAReaderOfADroppedSpaceMayMakeAnother has it do so after the drop began. Meanwhile it holds no log.
 func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
 	if err != nil {
@@ -575,6 +575,7 @@ func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	}
 	setIn(t, p, "orders", "k", "1")
 	orders, other := mustSpace(t, p, "orders"), mustSpace(t, p, "other")
+	dropped := p.space("orders")
 	reads, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
 	go func() {
 		ended <- orders.View(context.Background(), func(tx *Tx) error {
@@ -589,6 +590,9 @@ func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	<-reads
 	go func() { ended <- p.DropSpace(context.Background(), "orders", true) }()
 	eventually(t, "the space is taken away", func() bool { return p.space("orders") == nil })
+	<-dropped.stopped
+	setIn(t, p, DefaultSpace, "k", "the log goes on")
+	eventually(t, "the log is given up", func() bool { return p.committer.Kept(dropped.number) == 0 })
 	close(goOn)
 	for range 2 {
 		select {
