@@ -403,10 +403,8 @@ type space struct {
 	feed       feed
 	counters   counters
 
-	shared uint64                // commits when memory was shared last; owned by who shares it, as is what follows
-	busy   bool                  // there were more since the time before
-	budget [2]int64              // what it was given
-	held   time.Time             // when it was said that it holds the log
+	share  share                 // of who shares memory
+	held   time.Time             // when it was said that it holds the log; likewise
 	listed atomic.Bool           // the directory has it
 	ended  atomic.Pointer[error] // why it is not there any more, where that is not for the end of the peer
 }

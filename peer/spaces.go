@@ -136,6 +136,45 @@ const (
 	leastCache = 1 << 20
 )
 
+// restsAfter is how long others must be used, and a space not, until it leaves its cache to them: those that take turns
+// would lose theirs to each other.
+const restsAfter = time.Minute
+
+// share is what decides on a space's share of memory.
+type share struct {
+	commits, uses uint64    // that there had been: uses are commits, and transactions that may only have read
+	writes        bool      // there were more commits since the time before
+	used          time.Time // when there were more uses; zero for never
+	rests         bool      // others were used for some time since
+	given         [2]int64  // what the space was told
+}
+
+// lookAtUse looks which spaces were used since the last time, and returns how many were written to, and how many do not
+// rest. While none is used none comes to rest.
+func lookAtUse(all []*space, now time.Time) (writing, used int) {
+	var last time.Time
+	for _, s := range all {
+		commits, h := s.counters.commits.Load(), &s.share
+		uses := commits + s.counters.transactions.Load()
+		if h.writes = commits != h.commits; h.writes {
+			writing++
+		}
+		if uses != h.uses {
+			h.used = now
+		}
+		if h.used.After(last) {
+			last = h.used
+		}
+		h.commits, h.uses = commits, uses
+	}
+	for _, s := range all {
+		if s.share.rests = last.Sub(s.share.used) >= restsAfter; !s.share.rests {
+			used++
+		}
+	}
+	return writing, used
+}
+
 // shareOf returns what a space has of a whole: see shareMemory.
 func shareOf(whole, least int64, spaces, busy int, isBusy bool) int64 {
 	half := max(whole-least*int64(spaces), 0) / 2
@@ -150,28 +189,23 @@ func shareOf(whole, least int64, spaces, busy int, isBusy bool) int64 {
 }
 
 // shareMemory divides what memory the host has for data among its spaces. Each has the least, and
-// of what is left half is divided evenly, and half among those that were written to since the last
-// time, so that those which rest leave theirs to the others. Where there is not enough for that
-// each has the least all the same.
+// of what is left half is divided evenly, and half among those that are busy, so that those which
+// rest leave theirs to the others. Where there is not enough for that each has the least all the
+// same. Busy are for changes those that were written to since the last time, and for the cache,
+// which a space that has less of it loses, those that do not rest.
 func (p *Peer) shareMemory() {
 	all := p.held()
-	busy := 0
+	writing, used := lookAtUse(all, time.Now())
 	for _, s := range all {
-		commits := s.counters.commits.Load()
-		if s.busy = commits != s.shared; s.busy {
-			busy++
-		}
-		s.shared = commits
-	}
-	for _, s := range all {
-		dirty := shareOf(engine.MaxDirty, leastDirty, len(all), busy, s.busy)
-		cache := shareOf(p.limits.Load().cache, leastCache, len(all), busy, s.busy)
-		if s.budget == [2]int64{dirty, cache} {
+		h := &s.share
+		dirty := shareOf(engine.MaxDirty, leastDirty, len(all), writing, h.writes)
+		cache := shareOf(p.limits.Load().cache, leastCache, len(all), used, !h.rests)
+		if h.given == [2]int64{dirty, cache} {
 			continue
 		}
 		select {
 		case s.jobs <- func(l *loop) { l.engine.SetMemory(dirty, cache) }:
-			s.budget = [2]int64{dirty, cache}
+			h.given = [2]int64{dirty, cache}
 		default: // the next time
 		}
 	}
@@ -618,12 +652,15 @@ func (p *Peer) remove(s *space, why error) error {
 }
 
 // part closes a space that was dropped, once its loop and all views have ended, and deletes its
-// records.
+// records. Its log is given up before: writes may be refused for want of that room, and a view may last.
 func (p *Peer) part(s *space, why error) {
 	<-s.stopped
+	if err := p.committer.Forget(s.number); err != nil {
+		s.log.Error("cannot give up the log of a dropped space", "error", err)
+		p.fail(err)
+	}
 	s.close(why)
 	_ = s.store.Close() // it never fails; what lies below stays open
-	p.committer.Forget(s.number)
 	p.table.Release(s.number)
 	s.log.Info("this host has dropped the space")
 	p.reclaim()

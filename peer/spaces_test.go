@@ -567,7 +567,7 @@ func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
 	setIn(t, p, "orders", "k", "3")
 }
 
-// TestAReaderOfADroppedSpaceMayMakeAnother has it do so after the drop began.
+// TestAReaderOfADroppedSpaceMayMakeAnother has it do so after the drop began. Meanwhile it holds no log.
 func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
 	if err != nil {
@@ -575,6 +575,7 @@ func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	}
 	setIn(t, p, "orders", "k", "1")
 	orders, other := mustSpace(t, p, "orders"), mustSpace(t, p, "other")
+	dropped := p.space("orders")
 	reads, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
 	go func() {
 		ended <- orders.View(context.Background(), func(tx *Tx) error {
@@ -589,6 +590,9 @@ func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	<-reads
 	go func() { ended <- p.DropSpace(context.Background(), "orders", true) }()
 	eventually(t, "the space is taken away", func() bool { return p.space("orders") == nil })
+	<-dropped.stopped
+	setIn(t, p, DefaultSpace, "k", "the log goes on")
+	eventually(t, "the log is given up", func() bool { return p.committer.Kept(dropped.number) == 0 })
 	close(goOn)
 	for range 2 {
 		select {
@@ -695,6 +699,42 @@ func TestWhatCannotBeReadIsReadAgainAfterAWhile(t *testing.T) {
 			t.Errorf("it is read again after %v, want %v", waited, directoryRetry)
 		}
 	})
+}
+
+// TestWhoIsNotUsedForLongLeavesItsCacheToOthers has three spaces, two of which take turns, by a write and by a read.
+func TestWhoIsNotUsedForLongLeavesItsCacheToOthers(t *testing.T) {
+	written, read, other := &space{name: "written"}, &space{name: "read"}, &space{name: "other"}
+	all, now := []*space{written, read, other}, time.Now()
+	expect := func(what string, writing, used int, rests ...*space) {
+		t.Helper()
+		if w, u := lookAtUse(all, now); w != writing || u != used {
+			t.Errorf("%s: %d spaces are written to, want %d; %d are used, want %d", what, w, writing, u, used)
+		}
+		for _, s := range all {
+			if s.share.rests != slices.Contains(rests, s) {
+				t.Errorf("%s: that %s rests is %v", what, s.name, s.share.rests)
+			}
+		}
+	}
+	expect("nobody was ever used", 0, 3)
+	other.counters.transactions.Add(1)
+	expect("one is used", 0, 1, written, read)
+	for turn := range 10 {
+		if now = now.Add(restsAfter / 2); turn%2 == 0 {
+			written.counters.commits.Add(1)
+		} else {
+			read.counters.transactions.Add(1)
+		}
+		lookAtUse(all, now)
+		if turn > 0 && (written.share.rests || read.share.rests) {
+			t.Errorf("after %d turns one of two rests", turn+1)
+		}
+	}
+	expect("two took turns", 0, 2, other)
+	now = now.Add(time.Hour)
+	expect("nobody is used any more", 0, 2, other)
+	other.counters.commits.Add(1)
+	expect("another is used", 1, 1, written, read)
 }
 
 // TestSharesOfMemoryAreTheWhole adds up what spaces have, of any number of which any are busy.

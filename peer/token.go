@@ -229,6 +229,9 @@ func (s *space) viewMoment() (*view, moment, error) {
 		v.Close()
 		s.suspectRead(err)
 	}
+	if err != nil && isClosed(s.stopped) {
+		err = s.gone() // as is its log
+	}
 	return v, at, err
 }
 

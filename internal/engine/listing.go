@@ -95,11 +95,26 @@ func (l *listing) scan(prefix, beyond dotted.Address, fn func(dotted.Address, do
 type listings struct {
 	limit      int                         // bytes
 	bytes      int                         // of the young ones
+	oldBytes   int                         // of the old ones, when they were young
 	young, old map[dotted.Address]*listing // by the addresses of the keys
 }
 
 func newListings(limit int64) *listings {
 	return &listings{limit: int(limit), young: map[dotted.Address]*listing{}}
+}
+
+// setLimit bounds what they take. What is beyond a lower limit is forgotten at once.
+func (ls *listings) setLimit(limit int) {
+	was := ls.limit
+	if ls.limit = limit; limit >= was {
+		return
+	}
+	if ls.bytes+ls.oldBytes > limit {
+		ls.old, ls.oldBytes = nil, 0
+	}
+	if ls.bytes > limit {
+		ls.young, ls.bytes = map[dotted.Address]*listing{}, 0
+	}
 }
 
 // find returns that of the key in which an address lies; nil if there is none.
@@ -154,7 +169,8 @@ func (ls *listings) put(l *listing) {
 // grew takes note that those that are kept take more bytes.
 func (ls *listings) grew(bytes int) {
 	if ls.bytes += bytes; ls.bytes > ls.limit/2 {
-		ls.old, ls.young, ls.bytes = ls.young, map[dotted.Address]*listing{}, 0
+		ls.old, ls.oldBytes = ls.young, ls.bytes
+		ls.young, ls.bytes = map[dotted.Address]*listing{}, 0
 	}
 }
 

@@ -64,6 +64,31 @@ func dotsOf(cells []listedCell) (said []string) {
 	return said
 }
 
+// TestALowerLimitForgetsListingsBeyondIt at once, and none that fits.
+func TestALowerLimitForgetsListingsBeyondIt(t *testing.T) {
+	lists := newListings(1 << 20)
+	for i := range 2000 {
+		lists.put(&listing{of: dotted.KeyAddress(fmt.Sprint(i)), bytes: 1000})
+	}
+	held := func() (bytes int) {
+		for _, byKey := range []map[dotted.Address]*listing{lists.young, lists.old} {
+			for _, l := range byKey {
+				bytes += listingBytes + len(l.of) + l.bytes
+			}
+		}
+		return bytes
+	}
+	all := held()
+	if lists.setLimit(900 << 10); held() != all || all < 1<<19 {
+		t.Errorf("%d bytes were listed, and with a limit of 900 KiB %d are", all, held())
+	}
+	for _, limit := range []int{600 << 10, 100 << 10, 0} {
+		if lists.setLimit(limit); held() > limit {
+			t.Errorf("%d bytes are listed, and the limit is %d", held(), limit)
+		}
+	}
+}
+
 // hash is an update that reads a hash, if it is at hand.
 type hash struct {
 	key    string

@@ -420,7 +420,7 @@ func (r *replica) observe(t dotted.Time, now time.Time) {
 	}
 }
 
-// SetMemory puts others in the place of Config.MaxDirty and MaxCache.
+// SetMemory puts others in the place of Config.MaxDirty and MaxCache. What is in the cache beyond that is forgotten.
 func (r *replica) SetMemory(dirty, cache int64) {
 	r.cfg.MaxDirty, r.cfg.MaxCache = dirty, cache
 	r.table.setLimit(cache)

@@ -245,7 +245,7 @@ func newTable(tree Tree, limit int64) table {
 func (t table) setLimit(limit int64) {
 	listed := limit / listedShare
 	t.SetLimit(limit - listed)
-	t.lists.limit = int(listed)
+	t.lists.setLimit(int(listed))
 }
 
 // put takes an item in, in place of the last one, which is looked for if it is not the one that

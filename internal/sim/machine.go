@@ -35,7 +35,6 @@ type machine struct {
 	table   *space.Table   // nil if the world is not divided
 	sw      *gossip.Switch // likewise
 	epoch   int            // how often it was started
-	left    int64          // bytes of the log when a space was dropped last: they go with the next that are given up
 	clears  bool           // a step of deleting what dropped spaces left is planned
 	paused  time.Duration  // until when it stands still
 	slow    bool           // its disk is
@@ -143,7 +142,7 @@ func (m *machine) open() error {
 		m.hosts[0].parts(1, m.log.Log(1, 0))
 		return nil
 	}
-	m.sw, m.clears, m.left = gossip.NewSwitch(), false, 0
+	m.sw, m.clears = gossip.NewSwitch(), false
 	table, err := space.OpenTable(m.volume)
 	if err != nil {
 		return err

@@ -193,9 +193,10 @@ func (m *machine) giveUp(h *host) error {
 	m.settle()
 	h.stopped()
 	h.leaves()
-	m.log.Forget(h.number)
-	m.left = m.disk.log.Size()
 	if _, err := m.table.Drop(h.w.name); err != nil {
+		return err
+	}
+	if err := m.log.Forget(h.number); err != nil {
 		return err
 	}
 	m.clear()

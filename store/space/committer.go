@@ -130,14 +130,19 @@ func (c *Committer) Kept(n Number) int64 {
 	return int64(c.log.Next() - max(own.needs, c.log.First()))
 }
 
-// Forget ends a space's claim: it needs nothing of the log any more, and its log is closed.
-func (c *Committer) Forget(n Number) {
+// Forget ends a space's claim: its log is closed, and what no other space needs is dropped. The others do not say again
+// what they need while they rest.
+func (c *Committer) Forget(n Number) error {
+	c.dropping.Lock()
+	defer c.dropping.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if own := c.claims[n]; own != nil {
 		own.ended.Store(true)
 		delete(c.claims, n)
 	}
+	least := c.unneeded(c.log.Next())
+	c.mu.Unlock()
+	return c.log.DropBefore(least)
 }
 
 // Close closes the log below.
@@ -305,15 +310,21 @@ func (c *Committer) dropBefore(own *claim, p store.Position) error {
 		return store.ErrClosed
 	}
 	own.needs = min(p, c.log.Next()) // what comes is needed
-	least := own.needs
+	least := c.unneeded(own.needs)
+	c.mu.Unlock()
+	return c.log.DropBefore(least)
+}
+
+// unneeded returns up to where no space needs the log, or p if that is before. It is called with mu held.
+func (c *Committer) unneeded(p store.Position) store.Position {
+	least := p
 	for _, other := range c.claims {
 		least = min(least, other.needs)
 	}
 	for _, other := range c.begun {
 		least = min(least, other.needs)
 	}
-	c.mu.Unlock()
-	return c.log.DropBefore(least)
+	return least
 }
 
 // numberOf returns whose a record is.

@@ -29,6 +29,7 @@ type cache struct {
 	unpack func(key, packed []byte) Record
 
 	young, old generation
+	era        uint32    // how often both were forgotten at once
 	packed     [2]*pages // the young ones and the old ones
 	scratch    []byte
 }
@@ -47,6 +48,31 @@ func newCache(limit int, unpack func(key, packed []byte) Record) cache {
 		limit: limit, unpack: unpack, young: generation{records: map[string]Record{}},
 		packed: [2]*pages{newPages(), newPages()},
 	}
+}
+
+// setLimit bounds what is kept. What is beyond a lower limit goes at once, as no record may come that would push it
+// out: by whole generations, so that nobody waits for a look at each record, and packed ones first.
+func (c *cache) setLimit(limit int) {
+	was := c.limit
+	if c.limit = limit; limit >= was {
+		return
+	}
+	for i := len(c.packed) - 1; i >= 0 && c.held() > limit; i-- {
+		c.packed[i] = newPages()
+	}
+	if c.held() > limit {
+		c.young, c.old = generation{records: map[string]Record{}}, generation{}
+		c.era++
+	}
+}
+
+// held returns about how many bytes of memory are taken.
+func (c *cache) held() int {
+	bytes := c.young.bytes + c.old.bytes - c.old.left
+	for _, p := range c.packed {
+		bytes += p.held + packedBytes*len(p.at)
+	}
+	return bytes
 }
 
 // find returns a record that is kept as it is; nil if it is not.
@@ -79,9 +105,11 @@ func (c *cache) unpacked(key []byte) Record {
 
 // add keeps a record as it is.
 func (c *cache) add(r Record) {
-	if r.version().gone = r.Size() > max(maxPacked, c.limit/keptShare) || c.limit <= 0; r.version().gone {
+	v := r.version()
+	if v.gone = r.Size() > max(maxPacked, c.limit/keptShare) || c.limit <= 0; v.gone {
 		return
 	}
+	v.era = c.era
 	c.young.records[r.Key()] = r
 	c.young.order = append(c.young.order, r)
 	c.young.bytes += r.Size() + keptBytes
@@ -153,7 +181,7 @@ func (c *cache) pack(r Record) {
 	young.add(xxhash.Sum64String(key), c.scratch, min(pageBytes, c.limit/16))
 	if young.bytes >= c.limit/2*(liveShare-1)/liveShare {
 		c.packed[0], c.packed[1] = c.packed[1], young
-		c.packed[0].reset(c.limit)
+		c.packed[0].reset(c.limit / 2)
 	}
 }
 

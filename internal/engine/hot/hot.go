@@ -55,10 +55,11 @@ type Version struct {
 	older atomic.Pointer[Version]
 
 	// What only the owner looks at.
-	in     *slot // unless the tree has it
-	stored bool  // the tree has it
-	keep   bool  // when the tree has it, unless another came in its place
-	gone   bool  // it is to be looked for again: see Current
+	in     *slot  // unless the tree has it
+	stored bool   // the tree has it
+	keep   bool   // when the tree has it, unless another came in its place
+	gone   bool   // it is to be looked for again: see Current
+	era    uint32 // of the cache, when that last came to keep it
 }
 
 func (v *Version) version() *Version { return v }
@@ -94,8 +95,9 @@ func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) 
 	return t
 }
 
-// SetLimit says how many bytes are kept of what the tree has, from now on.
-func (t *Table) SetLimit(bytes int64) { t.kept.limit = int(bytes) }
+// SetLimit says how many bytes are kept of what the tree has, from now on. What is beyond a lower
+// limit is forgotten at once.
+func (t *Table) SetLimit(bytes int64) { t.kept.setLimit(int(bytes)) }
 
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
 // is newer than the tree.
@@ -118,7 +120,10 @@ func (t *Table) Find(key []byte) Record {
 // then there is no need to look for it.
 func (t *Table) Current(r Record) bool {
 	v := r.version()
-	return !v.gone && (v.in == nil || v.in.layer == t.layers[0] || v.in.layer == t.layers[1])
+	if v.in == nil {
+		return !v.gone && v.era == t.kept.era
+	}
+	return !v.gone && (v.in.layer == t.layers[0] || v.in.layer == t.layers[1])
 }
 
 // Keep keeps a record that the tree has, and Find did not find.

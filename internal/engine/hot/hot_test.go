@@ -106,10 +106,13 @@ func (w *world) check(t *rapid.T, i int) {
 	}
 }
 
+// limits are of what is kept: of nothing, of little more than one record, and of many.
+var limits = rapid.SampledFrom([]int64{0, 1000, 10_000})
+
 // step does one thing.
 func (w *world) step(t *rapid.T) {
 	key := fmt.Sprint("k", rapid.IntRange(0, 12).Draw(t, "key"))
-	switch rapid.IntRange(0, 9).Draw(t, "step") {
+	switch rapid.IntRange(0, 10).Draw(t, "step") {
 	default:
 		w.written++
 		w.newest[key] = w.written
@@ -150,6 +153,8 @@ func (w *world) step(t *rapid.T) {
 		w.checkpoint()
 	case 9:
 		w.Rebase(w.snapshot())
+	case 10:
+		w.SetLimit(limits.Draw(t, "limit"))
 	}
 	for i := range w.shots {
 		w.check(t, i)
@@ -187,8 +192,7 @@ func (w *world) checkpoint() {
 func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{newest: map[string]int{}, tree: map[string]int{}}
-		limit := rapid.SampledFrom([]int64{0, 1000, 10_000}).Draw(t, "limit")
-		w.Table = NewTable(w.snapshot(), limit, unpack)
+		w.Table = NewTable(w.snapshot(), limits.Draw(t, "limit"), unpack)
 		for range rapid.IntRange(0, 120).Draw(t, "steps") {
 			w.step(t)
 		}
@@ -237,6 +241,12 @@ func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
 	}
 }
 
+// keptOf500 returns how many bytes of memory are taken by what is kept, which are records of 500 bytes.
+func keptOf500(c *cache) int {
+	return c.packed[0].held + c.packed[1].held + packedBytes*(len(c.packed[0].at)+len(c.packed[1].at)) +
+		(500+keptBytes)*(len(c.young.order)+len(c.old.order))
+}
+
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	w := NewTable(&tree{}, 1<<20, unpack)
 	defer w.Close()
@@ -249,10 +259,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		if more := len(c.packed[0].at) + len(c.packed[1].at) - before; more > 4 {
 			t.Fatalf("%d are packed for one that is kept", more)
 		}
-		bytes := c.packed[0].held + c.packed[1].held +
-			packedBytes*(len(c.packed[0].at)+len(c.packed[1].at)) +
-			(500+keptBytes)*(len(c.young.order)+len(c.old.order))
-		if bytes > 5<<20/4 {
+		if bytes := keptOf500(c); bytes > 5<<20/4 {
 			t.Fatalf("%d bytes are held after %d records", bytes, i+1)
 		}
 	}
@@ -318,6 +325,38 @@ func TestAnotherLimitForgetsNothingThatFits(t *testing.T) {
 	w.Keep(&record{key: "k", size: 50})
 	if w.SetLimit(5_000); w.Find([]byte("k")) == nil {
 		t.Error("what was kept is forgotten")
+	}
+}
+
+// TestALowerLimitForgetsWhatIsBeyond at once: a table that rests gets no records that would push it out. What is
+// forgotten while somebody has it is not taken for the newest version.
+func TestALowerLimitForgetsWhatIsBeyond(t *testing.T) {
+	w := NewTable(&tree{}, 8<<20, unpack)
+	defer w.Close()
+	for i := range 100_000 {
+		w.Keep(&record{key: fmt.Sprint(i), value: i, size: 500})
+	}
+	before, key := keptOf500(&w.kept), "99999"
+	w.SetLimit(1 << 20)
+	if bytes := keptOf500(&w.kept); before < 4<<20 || bytes > 5<<20/4 {
+		t.Errorf("with a limit of 8 MiB %d bytes are held, and with 1 MiB %d", before, bytes)
+	}
+	held := w.Find([]byte(key))
+	if held == nil || held.(*record).value != 99_999 || !w.Current(held) {
+		t.Fatalf("what was kept last is found as %v", held)
+	}
+	w.SetLimit(100)
+	if bytes := keptOf500(&w.kept); bytes > 100 || w.Find([]byte(key)) != nil || w.Current(held) {
+		t.Errorf("%d bytes are held, %v is found, and what was there is current: %v", bytes, w.Find([]byte(key)),
+			w.Current(held))
+	}
+	w.SetLimit(1 << 20)
+	again, put := &record{key: key, value: 99_999, size: 500}, &record{key: key, value: -1, size: 500}
+	if w.Keep(again); w.Find([]byte(key)) != Record(again) || !w.Current(again) || w.Current(held) {
+		t.Error("what was read again is not what is found, or not alone current")
+	}
+	if w.Put(put, held, false); w.Find([]byte(key)) != Record(put) || !w.Current(put) || w.Current(again) {
+		t.Error("what was put in place of it is not what is found, or not alone current")
 	}
 }
 
