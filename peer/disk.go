@@ -53,6 +53,7 @@ type diskRoom struct {
 	level   atomic.Int32
 	free    atomic.Uint64 // bytes, when last looked
 	needed  atomic.Uint64 // bytes below which it is scarce
+	claimed atomic.Int64  // bytes that are about to be written beside what clients write
 
 	mu      sync.Mutex
 	wanted  uint64 // Config.MinFree
@@ -126,12 +127,16 @@ func (s *diskRoom) refusal() error {
 		s.needed.Load()>>20, advice)
 }
 
-// refusalOf returns why so many bytes must not be written at once, or nil.
-func (s *diskRoom) refusalOf(bytes int64) error {
-	if free := s.free.Load(); s.meter != nil && free < s.needed.Load()+uint64(bytes) {
-		return fmt.Errorf("%w: %d MiB are to be written and %d MiB are free", ErrNoSpace, bytes>>20, free>>20)
+// claim takes room for so many bytes that are to be written at once, until it is given back. The error says why there
+// is too little, beside what others have claimed.
+func (s *diskRoom) claim(bytes int64) (giveBack func(), err error) {
+	all := s.claimed.Add(bytes)
+	giveBack = func() { s.claimed.Add(-bytes) }
+	if free := s.free.Load(); s.meter != nil && free < s.needed.Load()+uint64(all) {
+		giveBack()
+		return nil, fmt.Errorf("%w: %d MiB are to be written and %d MiB are free", ErrNoSpace, all>>20, free>>20)
 	}
-	return nil
+	return giveBack, nil
 }
 
 // want has another Config.MinFree count from the next look on.

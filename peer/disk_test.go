@@ -53,6 +53,26 @@ func TestWritesStopBelowTheLimitAndGoOnWellAboveIt(t *testing.T) {
 	}
 }
 
+// TestTwoRepairsDoNotCountOnTheSameRoom has both claim what there is enough of for each alone.
+func TestTwoRepairsDoNotCountOnTheSameRoom(t *testing.T) {
+	const gib = 1 << 30
+	s, err := newDiskRoom(&fakeDisk{badger.Disk{Free: 12 * gib, Total: 100 * gib, Working: gib / 4}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	giveBack, err := s.claim(10 * gib)
+	if err != nil {
+		t.Fatalf("the first is refused: %v", err)
+	}
+	if _, err := s.claim(10 * gib); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("the second beside it: %v", err)
+	}
+	giveBack()
+	if _, err := s.claim(10 * gib); err != nil {
+		t.Errorf("the second behind it: %v", err)
+	}
+}
+
 // smallDisk returns a directory on a file system of so many bytes, and a function that fills it with a
 // file, to the last byte; the file is returned.
 func smallDisk(t *testing.T, size int64) (dir string, fill func() string) {

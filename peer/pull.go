@@ -173,25 +173,35 @@ func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pullin
 			}
 			continue
 		}
-		if at := p.Progress(); at.Of == 0 { // what is staged is written once more; what fills is there
-			if err := n.p.disk.refusalOf(at.Bytes); err != nil {
-				return err
-			}
-		}
-		if err := of.call(func(l *loop) { l.engine.Take(p) }); err != nil {
+		if goesOn, err := n.takeOn(of, p, under); !goesOn {
 			return err
-		}
-		select {
-		case _, goesOn := <-under.turn:
-			if !goesOn {
-				return p.Err
-			}
-		case <-of.stopped:
-			return ErrClosed
 		}
 		if question, asks, err = p.Resume(stage); err != nil {
 			return err
 		}
+	}
+}
+
+// takeOn has the engine take a pull on, and waits until it goes on or is over.
+func (n *network) takeOn(of *space, p *engine.Pull, under *pulling) (goesOn bool, err error) {
+	if at := p.Progress(); at.Of == 0 { // what is staged is written once more; what fills is there
+		giveBack, err := n.p.disk.claim(at.Bytes)
+		if err != nil {
+			return false, err
+		}
+		defer giveBack()
+	}
+	if err := of.call(func(l *loop) { l.engine.Take(p) }); err != nil {
+		return false, err
+	}
+	select {
+	case _, goesOn = <-under.turn:
+		if !goesOn {
+			err = p.Err
+		}
+		return goesOn, err
+	case <-of.stopped:
+		return false, ErrClosed
 	}
 }
 

@@ -453,8 +453,11 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	if r.damage != nil {
 		return false, nil
 	}
-	if r.Parked() && (len(r.wanted) > 0 || r.lag() > 0 && r.lag() >= r.behind()) { // nobody waits for a source
+	if r.Parked() && len(r.wanted) > 0 { // nobody waits for a source
 		r.spoilFilling()
+	}
+	if r.passOn() {
+		return true, nil
 	}
 	if r.saving == nil && !r.fills() && r.saveDue(now) {
 		r.freeze(now)

@@ -101,6 +101,100 @@ func TestAnIdleReplicaHoldsNobodysLogBack(t *testing.T) {
 	}
 }
 
+// writeMuch has the first of several engines write four times as much as their log may hold, and all do what there is
+// to be done.
+func (w *world) writeMuch(t *testing.T, engines []*Engine) {
+	t.Helper()
+	for i := range 128 {
+		w.put(t, engines[0], fmt.Sprint(i%20), make([]byte, 1000))
+		w.maintainAll(t, engines)
+	}
+}
+
+// besideABusyOne opens a replica that is new in a log to which another one has written much.
+func (w *world) besideABusyOne(t *testing.T) (l *hall, cfg Config, engines []*Engine) {
+	t.Helper()
+	l = &hall{mem.New(), mem.NewLog(), []store.Position{0}}
+	cfg = Config{NewID: w.newID, MaxLogBytes: 32 << 10}
+	w.writeMuch(t, l.openAll(t, cfg))
+	must(t, l.log.Sync())
+	l.from = append(l.from, l.log.Synced())
+	return l, cfg, l.openAll(t, cfg)
+}
+
+// TestAFillingKeepsNothingOfTheLog has a replica be filled, or wait for the rest, while another one writes to their
+// log. That is cut, and what came stays.
+func TestAFillingKeepsNothingOfTheLog(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	source := w.hosts[0].engine
+	w.fillMixed(t, w.hosts[0])
+	for _, waits := range []bool{false, true} {
+		l, _, engines := w.besideABusyOne(t)
+		filled := engines[1]
+		var repair *repairSession
+		if waits {
+			_, err := repairSome(source, filled, 6)
+			must(t, err)
+		} else {
+			repair = gatherAndBegin(t, source, filled)
+		}
+		w.writeMuch(t, engines)
+		if size, bound := l.log.Size(), engines[0].LogBound(); size > bound {
+			t.Errorf("the filling waits: %v, and the log has %d bytes, bound %d", waits, size, bound)
+		}
+		if !waits {
+			must(t, filled.AbortRepair(repair))
+		}
+		if !filled.Parked() {
+			t.Fatalf("the filling waits: %v, and what came is given up for what others write", waits)
+		}
+		must(t, repairAll(source, filled))
+		if _, root, _ := filled.Digest(); root != source.tree.Root() {
+			t.Errorf("the filling waits: %v, and does not become what its source holds", waits)
+		}
+	}
+}
+
+// TestAFillingSurvivesThatItsCheckpointMoves ends the process, or the power, before and after each step of that.
+func TestAFillingSurvivesThatItsCheckpointMoves(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	source := w.hosts[0].engine
+	w.fillMixed(t, w.hosts[0])
+	for _, power := range []bool{false, true} {
+		for steps := range 4 {
+			l, cfg, engines := w.besideABusyOne(t)
+			_, err := repairSome(source, engines[1], 6)
+			must(t, err)
+			if steps > 0 { // it is written
+				_, err := engines[1].Maintain(w.now)
+				must(t, err)
+			}
+			if steps > 1 { // and durable
+				s := engines[1].beginSync()
+				must(t, s.Run(l.tree, l.log))
+				engines[1].SyncEnded(s)
+			}
+			if steps > 2 { // and the log is cut
+				w.writeMuch(t, engines)
+			}
+			if power {
+				l.tree, l.log = l.tree.Crash(), l.log.Crash(0)
+			}
+			engines = l.openAll(t, cfg)
+			w.maintainAll(t, engines)
+			filled := engines[1]
+			if waits := filled.Parked(); waits == (power && steps < 2) || filled.Recounted() != nil {
+				t.Errorf("power fails: %v, after %d steps: what came waits: %v, a doubt: %v", power, steps, waits,
+					filled.Recounted())
+			}
+			must(t, repairAll(source, filled))
+			if _, root, _ := filled.Digest(); root != source.tree.Root() {
+				t.Errorf("power fails: %v, after %d steps: it does not become what its source holds", power, steps)
+			}
+		}
+	}
+}
+
 // TestALogIsNotLongForWhatOthersWroteToIt asks a replica with two small records, between which another wrote much, whether
 // somebody who has nothing gets its log; also once it was opened again, with a checkpoint and without.
 func TestALogIsNotLongForWhatOthersWroteToIt(t *testing.T) {

@@ -187,3 +187,51 @@ func TestAHostThatCannotReadItsContextGivesNothingUp(t *testing.T) {
 		t.Error("it would discard what only it has")
 	}
 }
+
+// TestALargeRepairThatMeetsRotHasAllCellsChecked: what it had staged is removed before there is a moment of rest, and
+// that takes longer than a check waits for one.
+func TestALargeRepairThatMeetsRotHasAllCellsChecked(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2, maxBatch: 100})
+	a, b := w.hosts[0], w.hosts[1]
+	at := func(key string) dotted.Address { return dotted.KeyAddress(key).Type(crdt.TypeString) }
+	leaf := func(key string) int { return antientropy.LeafIndex(antientropy.LeafOf(at(key))) }
+	others := map[int]bool{}
+	w.write(t, a, func(f crdt.Fields) error {
+		for i := range 5000 {
+			key := fmt.Sprint(i)
+			others[leaf(key)] = true
+			if err := f.String(key).Set([]byte("x")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	rotten := "rotten" // in a leaf of which the source has nothing: those are read last
+	for others[leaf(rotten)] {
+		rotten += "!"
+	}
+	w.write(t, b, func(f crdt.Fields) error { return f.String(rotten).Set([]byte("x")) })
+	b.spoil(t, func(rot *store.Batch) { rot.Delete(place(prefixCell, at(rotten))) })
+	source, err := a.engine.Pin()
+	must(t, err)
+	defer source.Close()
+	b.engine.Connect("1", 1)
+	b.engine.startPull("1")
+	p := b.engine.pull
+	err = b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched })
+	if !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("the repair ends with %v", err)
+	}
+	b.engine.Fail(p, err)
+	var check *Pinned
+	for i := 0; i < 100 && check == nil; i++ {
+		b.steps(t, 1, func(rd *Ready) { check = rd.Verify })
+	}
+	if check == nil {
+		t.Fatal("no check begins: the next repair meets the same")
+	}
+	defer check.Close()
+	if b.engine.Verified(check.Verify(func() bool { return false })); b.engine.Damaged() == nil {
+		t.Error("it is not found to be damaged")
+	}
+}

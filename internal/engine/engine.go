@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -246,8 +247,12 @@ func (e *Engine) SetRoom(room Room, refusal error) {
 	if e.room, e.refusal = room, refusal; room == Roomy {
 		e.refusal = nil
 	}
+	e.cutting = e.cutting && room != Full
 	e.Mesh.Pause(room != Roomy)
 }
+
+// stalled reports whether a task is under way that has no room to go on.
+func (e *Engine) stalled() bool { return e.room == Full && e.Busy() }
 
 // SyncEnded says that a sync of a Ready has ended well.
 func (e *Engine) SyncEnded(s Syncing) {
@@ -394,6 +399,7 @@ func (e *Engine) upkeep() (err error) {
 	last := e.wrote
 	e.wrote = false
 	switch {
+	case e.stalled(): // until there is room
 	case e.beside != nil: // the tree gets that first
 	case e.Busy():
 		err = e.goOn()
@@ -419,6 +425,9 @@ func (e *Engine) behindHand() bool { return e.room != Full && e.late() }
 // takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing
 // is left, as one group.
 func (e *Engine) takeTurns() error {
+	if e.stalled() {
+		e.refuse()
+	}
 	if e.Busy() || e.behindHand() || e.crowded() {
 		return nil
 	}
@@ -510,6 +519,20 @@ func (e *Engine) update() (did bool, err error) {
 	e.ready.Answers = append(e.ready.Answers, u)
 	e.updateDone()
 	return true, nil
+}
+
+// refuse answers all updates that wait, for a task that may be stalled for long.
+func (e *Engine) refuse() {
+	why := cmp.Or(e.Refusal(), e.refusal, ErrBusy)
+	for len(e.updates) > 0 {
+		if u := e.updates[0]; u.Begin() {
+			for ; e.next < u.Len(); e.next++ {
+				u.Ran(e.next, why)
+			}
+			e.ready.Answers = append(e.ready.Answers, u)
+		}
+		e.updateDone()
+	}
 }
 
 // updateDone ends the first update that waited.

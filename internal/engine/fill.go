@@ -20,7 +20,7 @@ import (
 // A replica that holds nothing is filled: what a source sends is not staged and compared, but
 // written where it belongs at once, with all that is computed from it, beside the engine. Until
 // all has come a mark says that what is there is nobody's: readers have the empty tree from
-// before, no checkpoint is written, and opening removes it. One batch ends it, with the
+// before, and so has the checkpoint, which only moves along the log. One batch ends it, with the
 // checkpoint that has the source's context, and without the mark. The log says nothing of it.
 //
 // If its source goes away, or this process ends, what has come waits for the next one, which goes on
@@ -303,6 +303,25 @@ func (r *replica) leaveFilling(p *repairSession) {
 		f.ended.Store(true)
 		r.begin(r.removeFilling()...)
 	}
+}
+
+// passOn has the checkpoint of a replica that is being filled, which has nothing in the log, move up to where that is
+// synced: what others write is not kept for it. It reports whether it had to.
+func (r *replica) passOn() (did bool) {
+	at := r.logs.Synced()
+	if !r.fills() || r.filling.ended.Load() || r.saving != nil || r.unsaved() ||
+		int64(at-r.saved.next) < max(r.behind(), 1) {
+		return false
+	}
+	c := r.checkpoint()
+	c.next = at
+	moved := &store.Batch{}
+	moved.Set(keyCheckpoint, c.encode(r.writeOwn))
+	r.writeBatch(moved, func(*Write) {
+		r.saved = c.reach
+		r.checkpoints++
+	})
+	return true
 }
 
 // fillingMark is what the mark of a filling says.

@@ -130,6 +130,88 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 	}
 }
 
+// TestARepairIsNotTakenOverOnAFullDisk has the disk fill up when that has begun: nothing is written, who asks for
+// something is told, and a stop is not held up. What was begun is ended once there is room, or by the next start.
+func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 2})
+		a, b := w.hosts[0], w.hosts[1]
+		w.fillMixed(t, a)
+		w.write(t, b, put("own")) // so that it stages
+		source, err := a.engine.Pin()
+		must(t, err)
+		t.Cleanup(source.Close)
+		b.engine.Connect("1", 1)
+		b.engine.startPull("1")
+		p := b.engine.pull
+		must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+		b.engine.Take(p)
+		for i := 0; i < 10 && b.engine.flip == nil; i++ {
+			b.steps(t, 1, func(*Ready) {})
+		}
+		if b.engine.flip == nil {
+			t.Fatal("the repair is not taken over")
+		}
+		b.engine.SetRoom(Full, store.ErrNoSpace)
+		asks := &gets{key: "own"}
+		b.engine.Submit(asks)
+		closed := false
+		nothing := func(rd *Ready) {
+			if len(rd.Writes) > 0 {
+				t.Errorf("%d things are written to a full disk", len(rd.Writes))
+			}
+			if rd.Again {
+				t.Error("it has something to do at once, and no room to do it")
+			}
+			closed = rd.Closed
+		}
+		b.steps(t, 20, nothing)
+		if !errors.Is(asks.err, store.ErrNoSpace) {
+			t.Errorf("who asks for something is told: %v", asks.err)
+		}
+		if stops {
+			b.engine.Stop()
+			if b.steps(t, 1, nothing); !closed {
+				t.Error("a stop waits for room")
+			}
+			b.disk = b.disk.Clone()
+			w.open(t, b)
+		} else {
+			b.engine.SetRoom(Roomy, nil)
+			b.steps(t, 300, func(*Ready) {})
+		}
+		if b.engine.Busy() || b.engine.Lacks(a.engine.Vector()) {
+			t.Errorf("it was stopped: %v, and what was begun is not ended: it has %v", stops, b.engine.seen)
+		}
+		w.check(t, b)
+	}
+}
+
+// TestACheckpointDoesNotGoOnOnAFullDisk has the disk fill up while one is under way.
+func TestACheckpointDoesNotGoOnOnAFullDisk(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 10})
+	h := w.hosts[0]
+	w.write(t, h, func(f crdt.Fields) error {
+		for i := range 500 {
+			if err := f.String(fmt.Sprint(i)).Set([]byte("x")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	must(t, h.disk.log.Sync())
+	h.steps(t, 1, func(*Ready) {})
+	if h.engine.saving == nil {
+		t.Fatal("no checkpoint is under way")
+	}
+	h.engine.SetRoom(Full, store.ErrNoSpace)
+	h.steps(t, 20, func(rd *Ready) {
+		if len(rd.Writes) > 0 {
+			t.Errorf("%d things are written to a full disk", len(rd.Writes))
+		}
+	})
+}
+
 // TestAFillingOfWhichSomethingWasNotWrittenDoesNotGoOn, whatever ended it: what is missing would be behind no source's
 // beginning.
 func TestAFillingOfWhichSomethingWasNotWrittenDoesNotGoOn(t *testing.T) {

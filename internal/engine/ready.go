@@ -104,13 +104,14 @@ func (e *Engine) Ready() *Ready {
 	rd.Writes = e.writes
 	rd.Again = e.again()
 	rd.At = e.at()
-	rd.Closed = e.ending.closed && !e.Busy() && !e.syncing && e.beside == nil
+	closed := e.ending.closed && !e.Busy() || e.ending.stop && e.stalled()
+	rd.Closed = closed && !e.syncing && e.beside == nil
 	return rd
 }
 
 // again reports whether there is more to do at once.
 func (e *Engine) again() bool {
-	if e.beside != nil && (e.Busy() || e.behindHand()) {
+	if e.stalled() || e.beside != nil && (e.Busy() || e.behindHand()) {
 		return e.unserved // all else waits
 	}
 	if e.fills() && !e.Busy() && e.behindHand() {

@@ -733,8 +733,8 @@ func (e *Engine) Fail(p *Pull, err error) {
 		err = errNotEmpty
 	}
 	e.endPull(p, err)
-	if rotten {
-		e.verify(proofEvery, "") // a record here that cannot be compared would stop every repair
+	if rotten { // a record here that cannot be compared would stop every repair
+		e.replica.begin(once(func() { e.verify(proofEvery, "") })) // removing what is staged may take long
 	}
 }
 

@@ -303,6 +303,9 @@ func (h *host) checkBounds() {
 			return
 		}
 	}
+	if h.engine.Parked() {
+		return // what waits for a source is nobody's
+	}
 	kinds := map[byte]int{}
 	snap := h.tree.Snapshot()
 	defer snap.Close()
