@@ -359,7 +359,7 @@ func writeLogged(memory []byte, rec logged, write func(w *wire.Writer, d *delta.
 	binary.BigEndian.PutUint64(head[2:], rec.lsn)
 	return wire.AppendTo(memory, func(w *wire.Writer) {
 		w.Raw(head[:])
-		w.Array(10)
+		w.Array(7 + totalsFields)
 		w.Uint(uint64(rec.time.UnixMilli()))
 		w.Uint(uint64(rec.own))
 		w.Bool(rec.settled)
@@ -430,7 +430,7 @@ func decodeLogged(record []byte) (logged, error) {
 	}
 	var bad error
 	err := wire.Decode(record[logHeader:], func(r *wire.Reader) {
-		r.Array(10)
+		r.Array(7 + totalsFields)
 		rec.time = time.UnixMilli(int64(r.Uint()))
 		rec.own = crdt.ReplicaID(r.Uint())
 		rec.settled = r.Bool()
