@@ -388,10 +388,7 @@ func (f *flip) write(w *wire.Writer) {
 	w.Array(4)
 	w.Uint(f.session)
 	delta.WriteContext(w, f.seen, f.heads)
-	w.Array(len(f.tables))
-	for _, t := range f.tables {
-		t.Write(w)
-	}
+	delta.WriteTables(w, f.tables)
 	w.Bytes(f.upTo)
 }
 
@@ -399,10 +396,7 @@ func readFlip(r *wire.Reader, limit int) (f flip) {
 	r.Array(4)
 	f.session = r.Uint()
 	f.seen, f.heads = delta.ReadContext(r)
-	n := r.Array(limit)
-	for i := 0; i < n && r.Err() == nil; i++ {
-		f.tables = append(f.tables, delta.ReadTable(r))
-	}
+	f.tables = delta.ReadTables(r, limit)
 	f.upTo = r.Bytes(store.MaxKey)
 	return f
 }

@@ -239,7 +239,9 @@ func TestALogRecordIsStoredAsItEverWas(t *testing.T) {
 	}}
 	root := antientropy.Fingerprint{Hi: 1, Lo: 2}
 	derived := []*item{{key: "k1", value: []byte("v")}, {key: "k2"}}
-	taken := flip{session: 3, seen: crdt.VersionVector{8: 2}, heads: delta.Heads{8: 4}, upTo: []byte("s1")}
+	table := delta.Table{Dot: crdt.Dot{Replica: 8, Counter: 2}, Bases: []delta.Base{{Replica: 9, Last: 1, Head: 5}}}
+	taken := flip{session: 3, seen: crdt.VersionVector{8: 2}, heads: delta.Heads{8: 4}, tables: []delta.Table{table},
+		upTo: []byte("s1")}
 	for name, rec := range map[string]logged{
 		"log": {lsn: 4, kind: recordGroup, time: time.UnixMilli(99), deltas: []*delta.Delta{d}, own: 7, root: root,
 			settled: true, derived: derived},
