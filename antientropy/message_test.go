@@ -103,6 +103,9 @@ func TestMessagesDecodeToWhatWasEncoded(t *testing.T) {
 		if !bytes.Equal(got, s.encoded) {
 			t.Errorf("%s: %x became %x", s.name, s.encoded, got)
 		}
+		if err := wire.Decode(s.encoded, func(r *wire.Reader) { r.Skip(1) }); err != nil {
+			t.Errorf("%s: not as many values as its arrays say: %v", s.name, err)
+		}
 	}
 }
 

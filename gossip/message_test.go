@@ -10,6 +10,7 @@ import (
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/golden"
+	"github.com/peerd/peerd/internal/wire"
 )
 
 // samples has a frame of each kind.
@@ -52,6 +53,10 @@ func packed(deltas ...*delta.Delta) []byte {
 func TestFramesAreEncodedAsTheyEverWere(t *testing.T) {
 	for name, data := range samples() {
 		golden.Text(t, name+".golden", strings.TrimSpace(hex.Dump(data))+"\n", "the format changed")
+		message := bytes.TrimPrefix(data, Envelope(SpaceID{}, nil))[1:]
+		if err := wire.Decode(message, func(r *wire.Reader) { r.Skip(1) }); err != nil {
+			t.Errorf("%s: not as many values as its arrays say: %v", name, err)
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ type Config struct {
 	// known, else the internet.
 	Advertise string
 	// Join lists gossip addresses of other peers, "host:port" or, with port 7946, "host". A name is
-	// looked up at each attempt. Known ones are rejoined without it.
+	// looked up at each attempt. Known ones are rejoined without it. At most 256.
 	Join []string
 	// ForgetAfter is how long a member that is gone is remembered, looked for and waited for by a
 	// change of the cluster's key. A host that reaches nobody forgets nobody. Default
@@ -74,9 +74,10 @@ type Config struct {
 	Allow []string
 
 	// Spaces are the names of the spaces that this host takes part in; "peerd", which every host
-	// holds, need not be among them. What others write to other spaces is neither kept here nor
-	// passed on. Empty means every space of the cluster. A space that is held already stays until
-	// DropSpace. At most MaxListedSpaces.
+	// holds, need not be among them. DefaultSpace, which is meant where none is named, has to be
+	// among them to be held. What others write to other spaces is neither kept here nor passed on.
+	// Empty means every space of the cluster. A space that is held already stays until DropSpace. At
+	// most MaxListedSpaces.
 	Spaces []string
 
 	// Durability is Interval by default.
@@ -154,9 +155,9 @@ const (
 	MaxMembers = 4096
 	// MaxListedSpaces is how many spaces Config.Spaces may name.
 	MaxListedSpaces = members.MaxSpaces - 1
-	// MaxKey is how long a key, field or element may be, in bytes.
+	// MaxKey is how long a key, a field, or an element of a set may be, in bytes.
 	MaxKey = 64 << 10
-	// MaxValue is how long a value may be, in bytes.
+	// MaxValue is how long a value, or an element of a list, may be, in bytes.
 	MaxValue = 16 << 20
 	// MaxOps is how many mutations a transaction may consist of. More are refused with ErrTooLarge, as
 	// is what MaxCost bounds.

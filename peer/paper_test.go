@@ -16,8 +16,8 @@ func TestEachLimitStandsInTheReadmeAndInItsError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("a key, field or element %d KiB, a value %d MiB, a transaction %s changes "+
-		"and %d MiB;",
+	want := fmt.Sprintf("a key, field or element of a set %d KiB, a value or element of a list %d MiB, "+
+		"a transaction %s changes and %d MiB.",
 		MaxKey>>10, MaxValue>>20, humanize.Comma(MaxOps), MaxCost>>20)
 	if !strings.Contains(string(readme), want) {
 		t.Errorf("the README does not say %q", want)
@@ -40,6 +40,9 @@ func TestEachLimitStandsInTheReadmeAndInItsError(t *testing.T) {
 			_, err := tx.Set("s").Add(strings.Repeat("k",
 				MaxKey+1))
 			return err
+		}},
+		"element of a list": {MaxValue, func(tx *Tx) error {
+			return tx.List("l").Insert(0, make([]byte, MaxValue+1))
 		}},
 		"value": {MaxValue, func(tx *Tx) error { return tx.Register("k").Set(make([]byte, MaxValue+1)) }},
 		"changes": {MaxOps, func(tx *Tx) error {

@@ -53,8 +53,8 @@ func newExchange(id string) *exchange {
 
 // Publish sends a message to all that listen, here and at the peers that can be reached now, over others too: to each
 // at most once, and from one publisher in order. Nothing of it is stored, so who cannot be reached, or cannot be sent
-// more, never has it. It does not wait: what it returns says nothing of who heard. Peers that hold no space in common
-// have no link by which a message could go.
+// more, never has it. It does not wait: what it returns says nothing of who heard. All peers hold the space "peerd", so
+// those are reached too that hold no other in common.
 func (p *Peer) Publish(m Message) error {
 	if p.isStopping() {
 		return ErrClosed

@@ -42,11 +42,12 @@ type RemovedMember struct {
 }
 
 // RemoveMember takes a member out of the cluster, on all hosts: it is not listed, looked for,
-// waited for nor let in any more, until AddMember. which is its id, any beginning or end of that
-// which no other has, its name, or its gossip address; of one that is not known here, the id. It
-// keeps its data and the cluster's key: RotateKey is against one that is not to be trusted. The
-// error wraps ErrUnknownMember, ErrSeveralMembers or, beyond MaxRemoved, ErrTooLarge, is ErrRemoveSelf,
-// or one of Update. Backups do not have it: where a whole cluster is restored it is to be said again.
+// waited for nor let in any more, until AddMember. which is its id, or six characters or more at
+// either end of that, which no other has, its name, or its gossip address; of one that is not known
+// here, the id. It keeps its data and the cluster's key: RotateKey is against one that is not to be
+// trusted. The error wraps ErrUnknownMember, ErrSeveralMembers or, beyond MaxRemoved, ErrTooLarge,
+// is ErrRemoveSelf, or one of Update. Backups do not have it: where a whole cluster is restored it
+// is to be said again.
 func (p *Peer) RemoveMember(ctx context.Context, which string) (RemovedMember, error) {
 	m, err := p.findMember(ctx, which)
 	if err != nil {

@@ -97,7 +97,8 @@ func TestWhoIsMeantByAPartOfAnID(t *testing.T) {
 	id := b.net.id.String()
 	for text, want := range map[string]error{
 		id: nil, id[len(id)-6:]: nil, "…" + id[len(id)-8:]: nil, "peer1": nil, b.net.members.Addr(): nil,
-		"12D3KooW": ErrSeveralMembers, "nobody": ErrUnknownMember, "": ErrUnknownMember, "…": ErrUnknownMember,
+		id[len(id)-5:]: ErrUnknownMember, "12D3KooW": ErrSeveralMembers, "nobody": ErrUnknownMember,
+		"": ErrUnknownMember, "…": ErrUnknownMember,
 	} {
 		found, err := a.net.find(context.Background(), text)
 		if !errors.Is(err, want) || want == nil && found.PeerID != id {

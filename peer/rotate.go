@@ -31,8 +31,8 @@ var (
 	// itself a key that they do not have.
 	ErrKeyAlone = errors.New("this peer was told of others to join and knows none yet: wait until peerd " +
 		"status lists them")
-	// ErrUnknownMember is wrapped by the error for what is not of a known member: its id, a part of
-	// that that no other has, its name or its gossip address.
+	// ErrUnknownMember is wrapped by the error for what is not of a known member: its id, six
+	// characters or more at either end of that, its name or its gossip address.
 	ErrUnknownMember = errors.New("no member has this id, name or address")
 
 	errNoAnswer = errors.New("does not answer")

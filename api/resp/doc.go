@@ -38,9 +38,9 @@
 // is "dbn". FLUSHALL empties one after the other of those that the host holds, and is refused
 // within MULTI. Fields of hashes expire as in Redis 7.4. Replicas that give one key different types
 // at once keep both: each command sees the type it is for, TYPE names the first of hash, set,
-// string, flag, and SET replaces them all. INCR of a value that was SET counts beside it, so
-// increments that are made elsewhere at the same time add up. SCAN goes by the order of names; a
-// cursor is forgotten when too many scans are left unfinished.
+// sorted set, list, stream, string, flag, and SET replaces them all. INCR of a value that was SET
+// counts beside it, so increments that are made elsewhere at the same time add up. SCAN goes by the
+// order of names; a cursor is forgotten when too many scans are left unfinished.
 //
 // With Config.Auth a client has to send the password first, by AUTH or HELLO; on a TLS listener it
 // has to complete the handshake. Until then it is a stranger, with limits of its own, and gives way

@@ -16,8 +16,8 @@ func (c *call) object() bool {
 	return false
 }
 
-// runObjectEncoding tells how a value is kept: a string as "int" if INCR can add to it, or "raw";
-// everything else as "cells", one for each member or field.
+// runObjectEncoding tells how a value is kept: a string as "int" if INCR can add to it, or "raw"; a
+// stream as "stream"; everything else as "cells", one for each member or field.
 func runObjectEncoding(c *call) error {
 	if !c.object() {
 		return nil

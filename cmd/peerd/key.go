@@ -66,7 +66,8 @@ func keyChangeCommand(k keyStep) *cobra.Command {
 		},
 	}
 	g = peerFlags(cmd)
-	cmd.Flags().StringSliceVar(&without, "without", nil, "hosts to leave out, by their `ids`, or parts of those that no other has")
+	cmd.Flags().StringSliceVar(&without, "without", nil,
+		"hosts to leave out, by their `ids`, or six characters or more at either end of those")
 	return cmd
 }
 

@@ -14,6 +14,8 @@
 //	peerd wait        wait until several peers hold the same data
 //	peerd backup      write a backup of a running peer to a file
 //	peerd restore     make a data directory from a backup
+//	peerd salvage     print the writes of a stopped peer that no other has
+//	peerd space       list the spaces that a host holds, or drop one
 //	peerd key         replace the cluster's key while it runs
 //	peerd invite      print the command with which a new host joins
 //	peerd join        join as invited, and run a peer

@@ -55,9 +55,10 @@ func memberListCommand() *cobra.Command {
 func memberChangeCommand(name, method, short, done string) *cobra.Command {
 	var g *given
 	cmd := &cobra.Command{
-		Use:     name + " MEMBER",
-		Short:   short,
-		Long:    short + ". MEMBER is its name, its gossip address, its peer id, or a beginning or end of that\nwhich no other has.",
+		Use:   name + " MEMBER",
+		Short: short,
+		Long: short + ". MEMBER is its name, its gossip address, its peer id, or six characters or more at\n" +
+			"either end of that, which no other has.",
 		Example: "  peerd member " + name + " lima\n  peerd member " + name + " fQ3vX2aP",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -58,6 +58,18 @@ func TestEverySettingIsDocumentedAsItIs(t *testing.T) {
 	}
 }
 
+func TestTheCommentOfTheProgramNamesEachCommand(t *testing.T) {
+	comment, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range rootCommand(nil, nil).Commands() {
+		if command.Name() != "help" && !strings.Contains(string(comment), "\n//\tpeerd "+command.Name()+" ") {
+			t.Errorf("main.go does not name %s", command.Name())
+		}
+	}
+}
+
 func TestManualPagesAreWrittenForEachCommand(t *testing.T) {
 	dir := t.TempDir()
 	mustPeerd(t, "man", dir)

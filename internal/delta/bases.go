@@ -84,7 +84,9 @@ func readBases(r *wire.Reader) []Base {
 	return bases
 }
 
-// Write writes the table.
+const tableFields = 3 // replica and counter of the dot, bases
+
+// Write writes the table, which is three values.
 func (t Table) Write(w *wire.Writer) {
 	dotted.WriteDot(w, t.Dot)
 	writeBases(w, t.Bases)
@@ -100,17 +102,21 @@ func ReadTable(r *wire.Reader) Table {
 	return t
 }
 
-// WriteTables writes tables in their order.
+// WriteTables writes tables in their order, as one array.
 func WriteTables(w *wire.Writer, tables []Table) {
-	w.Array(len(tables))
+	w.Array(tableFields * len(tables))
 	for _, t := range tables {
 		t.Write(w)
 	}
 }
 
-// ReadTables reads what WriteTables wrote, at most so many.
+// ReadTables reads what WriteTables wrote, at most so many values.
 func ReadTables(r *wire.Reader, most int) (tables []Table) {
-	for n := r.Array(most); n > 0 && r.Err() == nil; n-- {
+	n := r.Array(most)
+	if n%tableFields != 0 {
+		r.Fail("%d values of tables of bases", n)
+	}
+	for ; n > 0 && r.Err() == nil; n -= tableFields {
 		tables = append(tables, ReadTable(r))
 	}
 	return tables

@@ -31,7 +31,7 @@ const ShareBytes = 1 + 2*8 + 2
 
 // Limits of addresses, in bytes. A longer name or address is refused with ErrTooLong.
 const (
-	MaxName    = 64 << 10  // a key, a field, an element
+	MaxName    = 64 << 10  // a key, a field, an element of a set
 	MaxAddress = 256 << 10 // the whole address, escaped
 	MaxDepth   = 32        // names in one address
 

@@ -643,7 +643,7 @@ func Durable(st Tree) store.Position {
 
 func (c *checkpoint) encode(writeOwn func(*wire.Writer)) []byte {
 	return seal(keyCheckpoint, func(w *wire.Writer) {
-		w.Array(13)
+		w.Array(10 + totalsFields)
 		w.Uint(c.lsn)
 		w.Uint(uint64(c.next))
 		writeOwn(w)
@@ -668,7 +668,7 @@ func decodeCheckpoint(record []byte, bases *delta.Bases) (*checkpoint, error) {
 	c := &checkpoint{}
 	var bad error
 	err := decodeRecord(keyCheckpoint, record, func(r *wire.Reader) {
-		r.Array(13)
+		r.Array(10 + totalsFields)
 		c.lsn, c.next = r.Uint(), store.Position(r.Uint())
 		c.own = readOwn(r)
 		c.seen, c.heads = delta.ReadContext(r)

@@ -321,8 +321,8 @@ func idNames(r *wire.Reader) string {
 
 func tableNames(r *wire.Reader) string {
 	var out []string
-	for range r.Array(1 << 12) {
-		for _, b := range delta.ReadTable(r).Bases {
+	for _, t := range delta.ReadTables(r, 1<<12) {
+		for _, b := range t.Bases {
 			out = append(out, dotName(crdt.Dot{Replica: b.Replica, Counter: b.Last}))
 		}
 	}

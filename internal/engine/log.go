@@ -359,7 +359,7 @@ func writeLogged(memory []byte, rec logged, write func(w *wire.Writer, d *delta.
 	binary.BigEndian.PutUint64(head[2:], rec.lsn)
 	return wire.AppendTo(memory, func(w *wire.Writer) {
 		w.Raw(head[:])
-		w.Array(10)
+		w.Array(7 + totalsFields)
 		w.Uint(uint64(rec.time.UnixMilli()))
 		w.Uint(uint64(rec.own))
 		w.Bool(rec.settled)
@@ -388,10 +388,7 @@ func (f *flip) write(w *wire.Writer) {
 	w.Array(4)
 	w.Uint(f.session)
 	delta.WriteContext(w, f.seen, f.heads)
-	w.Array(len(f.tables))
-	for _, t := range f.tables {
-		t.Write(w)
-	}
+	delta.WriteTables(w, f.tables)
 	w.Bytes(f.upTo)
 }
 
@@ -399,10 +396,7 @@ func readFlip(r *wire.Reader, limit int) (f flip) {
 	r.Array(4)
 	f.session = r.Uint()
 	f.seen, f.heads = delta.ReadContext(r)
-	n := r.Array(limit)
-	for i := 0; i < n && r.Err() == nil; i++ {
-		f.tables = append(f.tables, delta.ReadTable(r))
-	}
+	f.tables = delta.ReadTables(r, limit)
 	f.upTo = r.Bytes(store.MaxKey)
 	return f
 }
@@ -430,7 +424,7 @@ func decodeLogged(record []byte) (logged, error) {
 	}
 	var bad error
 	err := wire.Decode(record[logHeader:], func(r *wire.Reader) {
-		r.Array(10)
+		r.Array(7 + totalsFields)
 		rec.time = time.UnixMilli(int64(r.Uint()))
 		rec.own = crdt.ReplicaID(r.Uint())
 		rec.settled = r.Bool()

@@ -141,6 +141,13 @@ func samples() map[string]sample {
 func TestRecordsAreStoredAsTheyEverWere(t *testing.T) {
 	for name, s := range samples() {
 		pinned(t, name, hex.Dump(s.key)+"\n"+hex.Dump(s.record))
+		values := 1
+		if name == "base" {
+			values = 3 // in place
+		}
+		if body, err := unseal(s.key, s.record); err != nil || !areValues(body, values) {
+			t.Errorf("%s: not as many values as its arrays say (%v)", name, err)
+		}
 		if s.read == nil {
 			continue
 		}
@@ -152,6 +159,11 @@ func TestRecordsAreStoredAsTheyEverWere(t *testing.T) {
 			t.Errorf("%s: read under another key", name)
 		}
 	}
+}
+
+// areValues reports whether bytes are so many values, for a reader that knows of records nothing but msgpack.
+func areValues(data []byte, values int) bool {
+	return wire.Decode(data, func(r *wire.Reader) { r.Skip(values) }) == nil
 }
 
 // pinned compares what is stored with a golden file.
@@ -227,7 +239,9 @@ func TestALogRecordIsStoredAsItEverWas(t *testing.T) {
 	}}
 	root := antientropy.Fingerprint{Hi: 1, Lo: 2}
 	derived := []*item{{key: "k1", value: []byte("v")}, {key: "k2"}}
-	taken := flip{session: 3, seen: crdt.VersionVector{8: 2}, heads: delta.Heads{8: 4}, upTo: []byte("s1")}
+	table := delta.Table{Dot: crdt.Dot{Replica: 8, Counter: 2}, Bases: []delta.Base{{Replica: 9, Last: 1, Head: 5}}}
+	taken := flip{session: 3, seen: crdt.VersionVector{8: 2}, heads: delta.Heads{8: 4}, tables: []delta.Table{table},
+		upTo: []byte("s1")}
 	for name, rec := range map[string]logged{
 		"log": {lsn: 4, kind: recordGroup, time: time.UnixMilli(99), deltas: []*delta.Delta{d}, own: 7, root: root,
 			settled: true, derived: derived},
@@ -235,6 +249,9 @@ func TestALogRecordIsStoredAsItEverWas(t *testing.T) {
 	} {
 		record := encodeLogged(nil, rec)
 		pinned(t, name, hex.Dump(record))
+		if !areValues(record[logHeader:], 1) {
+			t.Errorf("%s: not as many values as its arrays say", name)
+		}
 		got, err := decodeLogged(record)
 		if err != nil || !bytes.Equal(encodeLogged(nil, got), record) {
 			t.Errorf("%s: read as %+v (%v)", name, got, err)

@@ -33,6 +33,9 @@ func (n *totals) add(one totals, by int) {
 // recorded reports whether any key has a record of sums.
 func (n totals) recorded() bool { return n.keys > n.lone || n.tallies > 0 }
 
+// totalsFields is how many values write writes.
+const totalsFields = 4
+
 func (n totals) write(w *wire.Writer) {
 	w.Uint(uint64(n.keys))
 	w.Uint(uint64(n.lone))
