@@ -164,7 +164,7 @@ func (c *call) drawAway(set crdt.Set, count, n int) []string {
 	least := max(leastWindow, 2*count)
 	windows, last := kept.drained(source, n)
 	if windows >= drainedBy {
-		some = following(n, least, max(least, mostPassed), last, set)
+		some = onward(n, least, max(least, mostPassed), last, set)
 	}
 	ok := len(some) >= min(count, n)
 	if !ok && n <= mostPassed {

@@ -67,10 +67,10 @@ func window(n, least, size int, names choices) (some []string) {
 	return some
 }
 
-// following returns size of n names, those that follow on one, round the end, or all if there are no
+// onward returns size of n names, those that follow on one, round the end, or all if there are no
 // more. Of long names it returns fewer, but not fewer than least. It passes nothing behind the last
 // of all: there may be very many that were removed.
-func following(n, least, size int, from string, names choices) (some []string) {
+func onward(n, least, size int, from string, names choices) (some []string) {
 	bytes, last, round := 0, from, false
 	// take reports whether there are more to be taken.
 	take := func(name string) bool {

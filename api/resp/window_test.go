@@ -98,7 +98,7 @@ func TestWhatFollowsIsTakenRoundTheEnd(t *testing.T) {
 	p.removed = func(name string) bool { return name >= names[from] && name < names[to] }
 	left = append(slices.Clone(names[to:]), names[:from]...)
 	for _, size := range []int{100, 2900, 3000, 5900, 6000, 10_000} {
-		some := following(len(left), leastWindow, size, names[to-1], p)
+		some := onward(len(left), leastWindow, size, names[to-1], p)
 		if want := left[:min(size, len(left))]; !slices.Equal(some, want) {
 			t.Errorf("of %d that follow %d are found, want %d", size, len(some), len(want))
 		}
@@ -107,7 +107,7 @@ func TestWhatFollowsIsTakenRoundTheEnd(t *testing.T) {
 		}
 	}
 	p.removed = func(string) bool { return true }
-	if some := following(5, leastWindow, 5, names[to], p); len(some) > 0 {
+	if some := onward(5, leastWindow, 5, names[to], p); len(some) > 0 {
 		t.Errorf("of none %d are found", len(some))
 	}
 }
