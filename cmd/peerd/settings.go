@@ -59,8 +59,7 @@ func (o *options) table() *pflag.FlagSet {
 	t.StringSliceVar(&p.Allow, "allow", nil,
 		"`ids` of the only peers to let in, of those that hold the cluster's key; none lets in all")
 	t.StringSliceVar(&p.Spaces, "spaces", nil,
-		"`names` of the spaces that this host takes part in, also default if it is wanted; "+
-			"none stands for all of the cluster")
+		"`names` of the only spaces to take part in, also default if it is wanted; none stands for all")
 	t.StringVar(&p.Name, "name", "", "a `label` for people, may repeat")
 	t.StringVar(&p.Gossip, "gossip", "[::]:7946", "`ip:port` for membership, TCP and UDP; [::] is all addresses")
 	t.StringVar(&p.P2P, "p2p", "[::]:7947", "`ip:port` for data between peers, TCP and QUIC")
