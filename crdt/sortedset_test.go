@@ -159,6 +159,22 @@ func TestWhoAddsAloneReadsWhatFloatingPointSays(t *testing.T) {
 	}
 }
 
+// TestAScoreToWhichManyHaveAddedIsReadInOnePass: a few ten thousand who each went through the whole cell again would take
+// minutes.
+func TestAScoreToWhichManyHaveAddedIsReadInOnePass(t *testing.T) {
+	const many = 300
+	s := NewState()
+	sum := 0.0
+	for r := range ReplicaID(many) {
+		sum = addScore(t, s, 1+r, 0.1)
+	}
+	read := scoresIn(s.cell(scoredCell))
+	read.cell = nil // was gone through already
+	if got := read.sum(); got != sum || len(read.shares) != many || got == read.exact(0) {
+		t.Errorf("%d have added %v, of which %v is read, exactly %v", len(read.shares), sum, got, read.exact(0))
+	}
+}
+
 // What meets is summed up exactly: it depends neither on the order nor on how often sums were
 // rounded on the way.
 func TestAdditionsThatMeetAreSummedUpExactly(t *testing.T) {
@@ -286,7 +302,7 @@ func TestScoreSharesAndBaselinesSurviveEncoding(t *testing.T) {
 			rapid.Float64().Draw(t, "last"), rapid.Float64().Draw(t, "shown"), rapid.Uint64().Draw(t, "saw")}
 		b := scoreBaseline{d, ReplicaID(drawLow(t)), rapid.Uint64().Draw(t, "epoch"), rapid.Uint64().Draw(t, "at"), number(t)}
 		cell := dotted.Cell{{Dot: d, Payload: share.payload()}, {Dot: d, Payload: b.payload()}}
-		want := scores{cell: cell, shares: []scoreShare{share}, baselines: []scoreBaseline{b}}
+		want := scores{cell: cell, shares: []scoreShare{share}, baselines: []scoreBaseline{b}, total: 2 * mix(d)}
 		unexported := cmp.AllowUnexported(scores{}, scoreShare{}, scoreBaseline{}, dyadic{})
 		equal := cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 })
 		if diff := cmp.Diff(want, scoresIn(cell), unexported, equal); diff != "" {
