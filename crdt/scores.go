@@ -94,6 +94,11 @@ func parseScoreShare(e dotted.Entry) (s scoreShare, ok bool) {
 	return s, err == nil
 }
 
+// goesOn reports whether a share has all that an earlier one has.
+func (s scoreShare) goesOn(o scoreShare) bool {
+	return s.dot.Replica == o.dot.Replica && s.epoch == o.epoch
+}
+
 // payload has the owner where Address.BaselineOwner looks for it.
 func (b scoreBaseline) payload() []byte {
 	return wire.Encode(func(w *wire.Writer) {
@@ -189,13 +194,17 @@ func (s scores) sum() float64 {
 	return s.exact(s.set)
 }
 
-// exact returns the exact sum, rounded once, of a score that was set and what was added.
+// exact returns the exact sum, rounded once, of a score that was set and what was added: of several shares of one
+// owner and epoch, where deltas overtake each other, that of the last, which has what is in the others.
 func (s scores) exact(set float64) float64 {
 	if len(s.shares) == 0 || math.IsInf(set, 0) {
 		return set
 	}
 	sum := dyadicOf(set)
-	for _, share := range s.shares {
+	for i, share := range s.shares {
+		if i+1 < len(s.shares) && s.shares[i+1].goesOn(share) {
+			continue
+		}
 		if base, at := s.base(share); at < share.dot.Counter {
 			sum = sum.plus(share.cum).minus(base)
 		}
