@@ -301,6 +301,8 @@ func (n ref) fieldsPast() (bool, error) {
 	if n.depth > 1 || !s.fieldsTimed(n.at) {
 		return false, s.err
 	}
+	written := s.timed[maxTimed-1] // what is known of the field that is written to
+	defer func() { s.timed[maxTimed-1] = written }()
 	if strings.HasPrefix(string(s.shown), string(n.at)) { // before it many may have expired
 		seen := n
 		seen.at, seen.depth = s.shown, maxTimed

@@ -377,6 +377,40 @@ func TestWhatWasTakenFromACountStaysTakenThoughItHasExpired(t *testing.T) {
 	}
 }
 
+// TestManyWritesToAFieldSayOnceWhenItExpires, and once when its key does, also where another field stands before it.
+func TestManyWritesToAFieldSayOnceWhenItExpires(t *testing.T) {
+	const added = 100
+	a, _ := clockedPair(t)
+	end := a.now.Add(time.Hour)
+	a.do(func(k Fields) error {
+		h := k.Map("h")
+		return errors.Join(h.String("a").Set(nil), second(h.Set("f").Add("x")), second(k.Expiry("h").Set(end)),
+			second(h.Expiry("f").Set(end)))
+	})
+	var seen *countingTx
+	_, err := a.state.update(a.id, a.now, func(tx dotted.Tx) error {
+		seen = &countingTx{Tx: tx}
+		f := fieldsOf(seen).Map("h").Set("f")
+		for i := range added {
+			if err := second(f.Add(fmt.Sprint(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen.puts > added+10 {
+		t.Errorf("%d elements are added by %d changes", added, seen.puts)
+	}
+	for name, e := range map[string]Expiry{"key": a.keys().Expiry("h"), "field": a.keys().Map("h").Expiry("f")} {
+		if at, ok := e.Get(); !ok || !at.Equal(end) {
+			t.Errorf("the %s expires at %v (%v), want %v", name, at, ok, end)
+		}
+	}
+}
+
 // TestWritesBehindManyFieldsThatHaveExpiredAreLittleWork: those are passed once in a transaction,
 // and not for each field that it writes.
 func TestWritesBehindManyFieldsThatHaveExpiredAreLittleWork(t *testing.T) {
