@@ -3,6 +3,7 @@ package crdt
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/big"
 	"math/rand"
@@ -288,6 +289,40 @@ func TestALoopOverASortedSetMayWriteToIt(t *testing.T) {
 		})
 		if seen != 1000 || s.View().Has("z") {
 			t.Errorf("back %v: %d were passed, and is there more: %v", back, seen, s.View().Has("z"))
+		}
+	}
+}
+
+// TestALoopOverASortedSetPassesOnceWhatItMovesOn in the direction in which it goes, which else it would do for ever.
+func TestALoopOverASortedSetPassesOnceWhatItMovesOn(t *testing.T) {
+	const many = lastPart + 50
+	for by, elems := range map[float64]func(z SortedSet) iter.Seq2[string, float64]{
+		1:  SortedSet.All,
+		-1: func(z SortedSet) iter.Seq2[string, float64] { return z.Back(many - 1) },
+	} {
+		s := NewState()
+		mustUpdate(t, s, 1, func(tx dotted.Tx) error {
+			z := fieldsOf(tx).SortedSet("z")
+			for i := range many {
+				if _, err := z.Set(fmt.Sprintf("%03d", i), 0); err != nil {
+					return err
+				}
+			}
+			passed := 0
+			for elem := range elems(z) {
+				if passed++; passed > many {
+					return fmt.Errorf("%v more for each: %q is passed again", by, elem)
+				}
+				if _, err := z.Add(elem, by); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for elem, score := range s.View().SortedSet("z").ByName() {
+			if score != by {
+				t.Errorf("%q has %v, want %v", elem, score, by)
+			}
 		}
 	}
 }
