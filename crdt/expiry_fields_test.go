@@ -267,6 +267,35 @@ func TestDeeperNamesDoNotExpire(t *testing.T) {
 	}
 }
 
+// TestAScanPassesTypesOfWhatIsThere, and none for keys of which nothing is but fields that have expired.
+func TestAScanPassesTypesOfWhatIsThere(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.fillFields()
+	a.do(func(k Fields) error {
+		soon := a.now.Add(time.Second)
+		return errors.Join(k.String("kept").Set(nil), k.String("over").SetUntil(nil, soon),
+			k.Map("gone").String("f").SetUntil(nil, soon), k.Map("a set too").String("f").SetUntil(nil, soon),
+			second(k.Set("a set too").Add("x")))
+	})
+	a.pass(time.Second)
+	check := func(k Fields) error {
+		passed, over := map[string]Types{}, 0
+		for name, types := range k.Scan("") {
+			if types == 0 {
+				over++
+			} else {
+				passed[name] = types
+			}
+		}
+		if want := maps.Collect(k.All()); !maps.Equal(passed, want) || len(want) != 3 || over != 2 {
+			t.Errorf("a scan passes %v, and %d of no types, want %v, of 3, and 2", passed, over, want)
+		}
+		return nil
+	}
+	_ = check(a.keys())
+	a.do(check)
+}
+
 // TestASetBesideFieldsThatExpire has elements, which are names as well and have no expiries.
 func TestASetBesideFieldsThatExpire(t *testing.T) {
 	a, b := clockedPair(t)
