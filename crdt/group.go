@@ -433,7 +433,7 @@ func (g Group) putPending(p Pending) error {
 	if err != nil {
 		return err
 	}
-	payload := binary.AppendUvarint([]byte{byte(kindPending)}, uint64(max(p.Delivered.UnixMilli(), 0)))
+	payload := binary.AppendUvarint([]byte{byte(kindPending)}, uint64(milliOf(p.Delivered)))
 	payload = binary.AppendUvarint(payload, uint64(max(p.Count, 0)))
 	return n.put(append(payload, p.Consumer...), c.Dots())
 }
@@ -554,7 +554,7 @@ func (g Group) see(name string, now time.Time) (created bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	payload := binary.AppendUvarint([]byte{byte(kindConsumer)}, uint64(max(now.UnixMilli(), 0)))
+	payload := binary.AppendUvarint([]byte{byte(kindConsumer)}, uint64(milliOf(now)))
 	return !c.Visible(), n.put(payload, c.Dots())
 }
 

@@ -277,7 +277,7 @@ func (s Stream) Add(now time.Time, fields ...string) (StreamID, error) {
 	if err != nil {
 		return StreamID{}, err
 	}
-	id, ok := nextID(in.last, uint64(max(now.UnixMilli(), 0)), s.tx.Replica())
+	id, ok := nextID(in.last, uint64(milliOf(now)), s.tx.Replica())
 	if !ok {
 		return StreamID{}, ErrStreamFull
 	}
