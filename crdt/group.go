@@ -481,6 +481,11 @@ func (g Group) PendingOf(id StreamID) (p Pending, ok bool) {
 
 // Ack acknowledges entries, and returns how many were pending. O(ids · log cells).
 func (g Group) Ack(ids ...StreamID) (acknowledged int, err error) {
+	for _, id := range ids { // first: a path may be too long
+		if err := g.pendingAt(id).err; err != nil {
+			return 0, err
+		}
+	}
 	for _, id := range ids {
 		n := g.pendingAt(id)
 		c, err := n.cell()
