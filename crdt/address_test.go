@@ -44,7 +44,6 @@ func TestNoTypeStandsRightAfterAContainer(t *testing.T) {
 
 func TestHandlesRefuseToWriteBeyondTheLimitsAndFindNothingThere(t *testing.T) {
 	long := strings.Repeat("x", MaxName+1)
-	nuls := strings.Repeat("\x00", MaxName)
 	deep := func(tx dotted.Tx, depth int) Fields {
 		f := fieldsOf(tx)
 		for range depth {
@@ -68,7 +67,7 @@ func TestHandlesRefuseToWriteBeyondTheLimitsAndFindNothingThere(t *testing.T) {
 		"under it":       func(tx dotted.Tx) error { return fieldsOf(tx).Map(long).Flag("f").Set(true) },
 		"too deep":       func(tx dotted.Tx) error { return deep(tx, MaxDepth).Flag("f").Set(true) },
 		"escaped": func(tx dotted.Tx) error {
-			return fieldsOf(tx).Map(nuls).Map(nuls).Flag("f").Set(true)
+			return fieldsOf(tx).Map(nuls(MaxName)).Map(nuls(MaxName)).Flag("f").Set(true)
 		},
 		"value": func(tx dotted.Tx) error { return fieldsOf(tx).String("k").Set(make([]byte, MaxValue+1)) },
 	}
@@ -97,29 +96,32 @@ func TestHandlesRefuseToWriteBeyondTheLimitsAndFindNothingThere(t *testing.T) {
 	})
 }
 
+func nuls(n int) string { return strings.Repeat("\x00", n) }
+
+// refused returns 1 if a write is refused as beyond the limits, which must not change anything, and 0 if it is done.
+func refused(t *testing.T, f Fields, do func() error) int {
+	t.Helper()
+	read := func() string { text, _ := f.tx.Tx.(*stateTx).state.MarshalBinary(); return string(text) }
+	before := read()
+	switch err := do(); {
+	case err == nil:
+		return 0
+	case !errors.Is(err, ErrTooLong):
+		t.Fatal(err)
+	case read() != before:
+		t.Fatalf("changed something and said %v", err)
+	}
+	return 1
+}
+
 // TestAStreamNearTheLimitsIsWrittenToWholeOrNot has streams so deep, or groups of names so long,
 // that some of the cells of a write are within the limits and some are not.
 func TestAStreamNearTheLimitsIsWrittenToWholeOrNot(t *testing.T) {
-	nuls := func(n int) string { return strings.Repeat("\x00", n) }
-	refused := func(f Fields, do func(s Stream) error) int {
-		t.Helper()
-		read := func() string { text, _ := f.tx.Tx.(*stateTx).state.MarshalBinary(); return string(text) }
-		before := read()
-		switch err := do(f.Stream("s")); {
-		case err == nil:
-			return 0
-		case !errors.Is(err, ErrTooLong):
-			t.Fatal(err)
-		case read() != before:
-			t.Fatalf("changed something and said %v", err)
-		}
-		return 1
-	}
 	none, some := 0, 0
 	mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {
 		f := fieldsOf(tx)
 		for range MaxDepth {
-			n := refused(f, func(s Stream) error { return s.AddAs(StreamID{1, 1}, "f", "v") })
+			n := refused(t, f, func() error { return f.Stream("s").AddAs(StreamID{1, 1}, "f", "v") })
 			none, some, f = none+n, some+1-n, f.Map("m").Fields
 		}
 		return nil
@@ -136,7 +138,7 @@ func TestAStreamNearTheLimitsIsWrittenToWholeOrNot(t *testing.T) {
 			if _, err := f.Stream("s").Group(group).Create(GroupInfo{}); err != nil {
 				return err
 			}
-			n := refused(f, func(s Stream) error { return second(s.Group(group).Read("", epochStart, 0, false)) })
+			n := refused(t, f, func() error { return second(f.Stream("s").Group(group).Read("", epochStart, 0, false)) })
 			none, some = none+n, some+1-n
 			return nil
 		})
@@ -144,4 +146,28 @@ func TestAStreamNearTheLimitsIsWrittenToWholeOrNot(t *testing.T) {
 	if none < 3 || some < 3 {
 		t.Errorf("%d writes were refused, %d not", none, some)
 	}
+}
+
+// TestOneOfManyThatIsTooLongRefusesAll has paths so long that the first id is within the limits and the second is not, or the
+// chunks of a bitmap but one.
+func TestOneOfManyThatIsTooLongRefusesAll(t *testing.T) {
+	short, long := StreamID{1, 1}, StreamID{1 << 60, 1 << 60}
+	mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {
+		f := fieldsOf(tx).Map(nuls(MaxName)).Map("m").Fields
+		s, text := f.Stream(nuls(MaxName-28)), nuls(MaxName-17)
+		group := f.Stream("s").Group(nuls(MaxName - 28))
+		err := errors.Join(s.AddAs(short, "f", "v"), f.Stream("s").AddAs(short, "f", "v"),
+			second(group.Create(GroupInfo{})), second(group.Read("", epochStart, 0, false)),
+			f.String(text).Set(make([]byte, 256*ChunkSize)))
+		for what, do := range map[string]func() error{
+			"removed":      func() error { return second(s.Remove(short, long)) },
+			"acknowledged": func() error { return second(group.Ack(short, long)) },
+			"taken":        func() error { return second(f.Bitmap(text).Take()) },
+		} {
+			if refused(t, f, do) == 0 {
+				t.Errorf("all are %s", what)
+			}
+		}
+		return err
+	})
 }

@@ -289,6 +289,11 @@ func (b Bitmap) Take() (taken bool, err error) {
 	if !ok {
 		return false, b.broken()
 	}
+	for n := 0; n*ChunkSize < len(value); n++ { // first: a path may be too long
+		if err := b.named(chunkName(n)).err; err != nil {
+			return false, err
+		}
+	}
 	if _, err := b.Clear(); err != nil {
 		return false, err
 	}

@@ -194,7 +194,7 @@ func parseBaseline(e dotted.Entry) (b baseline, ok bool) {
 // order of their dots. Entries that do not parse count nothing; what they show is removed as everything else.
 type tally struct {
 	owner     ReplicaID
-	shares    []share // one, if nobody lies
+	shares    []share // one, if nobody lies and no delta has overtaken another
 	baselines []baseline
 }
 
@@ -229,31 +229,36 @@ func countedIn(owner ReplicaID, c dotted.Cell) dotted.Int128 {
 	return tallyOf(owner, c).counted()
 }
 
-// counted returns what the share amounts to.
+// counted returns what the share amounts to: of several of one epoch the last, which has what is in the others.
 func (t tally) counted() (sum dotted.Int128) {
-	for _, s := range t.shares {
-		sum = sum.Plus(s.cum.sub(t.base(s)).net())
+	taken := t.taken()
+	for i, s := range t.shares {
+		if i+1 == len(t.shares) || t.shares[i+1].epoch != s.epoch {
+			sum = sum.Plus(s.cum.sub(s.base.max(taken[s.epoch])).net())
+		}
 	}
 	return sum
 }
 
-// base returns how much of a share was taken away by resets: those its owner had seen, and others.
-func (t tally) base(s share) amounts {
-	base := s.base
-	for _, b := range t.baselines {
-		if b.epoch == s.epoch {
-			base = base.max(b.seen)
-		}
+// taken returns how much of each epoch was taken away by resets that the owner had not seen.
+func (t tally) taken() map[uint64]amounts {
+	if len(t.baselines) == 0 {
+		return nil
 	}
-	return base
+	taken := map[uint64]amounts{}
+	for _, b := range t.baselines {
+		taken[b.epoch] = taken[b.epoch].max(b.seen)
+	}
+	return taken
 }
 
 // add returns the share with which the owner adds n, and the entries that it replaces: the owner's
 // share so far and the baselines for it, which the new share takes in. Without a share an epoch
 // begins, and baselines of earlier ones have nothing left to take away.
 func (t tally) add(n int64) (next share, removes []Dot) {
+	taken := t.taken()
 	for _, s := range t.shares {
-		next = share{epoch: s.epoch, cum: s.cum, base: t.base(s)}
+		next = share{epoch: s.epoch, cum: s.cum, base: s.base.max(taken[s.epoch])}
 		removes = append(removes, s.dot)
 	}
 	next.cum, next.last = next.cum.plus(n), n

@@ -120,6 +120,33 @@ func TestCounterBreaksWithoutBaselines(t *testing.T) {
 	}
 }
 
+// TestWhatIsAddedCountsOnceWhileADeltaIsMissing: the next one has all that is in those before it.
+func TestWhatIsAddedCountsOnceWhileADeltaIsMissing(t *testing.T) {
+	a, b := NewState(), NewState()
+	for i := range 3 {
+		delta := mustUpdate(t, a, 1, func(tx dotted.Tx) error {
+			return errors.Join(second(fieldsOf(tx).Counter("hits").Add(1)), second(fieldsOf(tx).SortedSet("z").Add("x", 1)))
+		})
+		if i != 1 {
+			b.Merge(delta)
+		}
+	}
+	if count, score := countOf(b), scoreOf(b); count != 3 || score != 3 {
+		t.Errorf("it counts %d, the score is %v, want 3 and 3", count, score)
+	}
+	mustUpdate(t, b, 2, func(tx dotted.Tx) error {
+		count, err := fieldsOf(tx).Counter("hits").Add(1)
+		score, err2 := fieldsOf(tx).SortedSet("z").Add("x", 1)
+		if count != 4 || score != 4 {
+			t.Errorf("one more is %d, and %v, want 4 and 4", count, score)
+		}
+		return errors.Join(err, err2)
+	})
+	if b.Merge(a); countOf(b) != 4 || scoreOf(b) != 4 {
+		t.Errorf("with all deltas it counts %d, the score is %v, want 4 and 4", countOf(b), scoreOf(b))
+	}
+}
+
 func TestCounterRefusesWhatTakesItsValueBeyond64Bits(t *testing.T) {
 	s := NewState()
 	add := func(n int64) (value int64, err error) {

@@ -67,8 +67,9 @@
 //     is applied whole and only after everything that it may have seen, so that a store's context
 //     needs no exceptions, and deleting a million elements is one operation ("what you see here,
 //     up to this context").
-//   - The State that State.Update returns is a value's: the cells touched and the dots concerned.
-//     It may be merged into any state at once, in any order. See State for why that is sound.
+//   - The State that State.Update returns is a value's: the cells touched and the dots concerned, with
+//     one of no cell if it removed anything. It may be merged into any state at once, in any order.
+//     See State for why that is sound.
 //
 // # The types, and what they do in a conflict
 //

@@ -158,7 +158,7 @@ func ExampleState_View() {
 	// Output: 0 1 false
 }
 
-// A context tells what a state has seen: who lacks nothing of it needs nothing.
+// A context tells what a state has seen, removals included: who lacks nothing of it needs nothing.
 func ExampleState_Context() {
 	a, b := crdt.NewState(), crdt.NewState()
 	set := func(on bool) func(keys crdt.Fields) error {
@@ -166,17 +166,19 @@ func ExampleState_Context() {
 	}
 	update(a, laptop, set(true))
 	b.Merge(a)
-	update(a, laptop, set(false))
+	removal := update(a, laptop, set(false))
 	delta := update(b, phone, set(true))
 
 	fmt.Printf("%s\n", must(json.Marshal(a.Context())))
-	fmt.Println("lacks something:", !a.Context().Contains(delta.Context()))
+	fmt.Println("b lacks something:", !b.Context().Contains(removal.Context()))
+	fmt.Println("a lacks something:", !a.Context().Contains(delta.Context()))
 	a.Merge(delta)
-	fmt.Println("lacks something:", !a.Context().Contains(delta.Context()))
+	fmt.Println("a lacks something:", !a.Context().Contains(delta.Context()))
 	// Output:
-	// {"vector":{"000000000000001a":1}}
-	// lacks something: true
-	// lacks something: false
+	// {"vector":{"000000000000001a":2}}
+	// b lacks something: true
+	// a lacks something: true
+	// a lacks something: false
 }
 
 // Clearing takes away what it has seen. The increment that it has not seen counts.

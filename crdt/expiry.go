@@ -70,11 +70,20 @@ func (e Expiry) Set(at time.Time) (existed bool, err error) {
 	if err := e.above().renew(); err != nil {
 		return true, err
 	}
-	return true, e.expireAt(lastMilli(at))
+	return true, e.expireAt(milliOf(at))
 }
 
-// lastMilli returns a time in milliseconds since 1970, at most the last that is not dotted.Never.
-func lastMilli(at time.Time) int64 { return min(max(at.UnixMilli(), 0), dotted.Never-1) }
+// milliOf returns a time in milliseconds since 1970: none before that, and at most the last that is not dotted.Never.
+func milliOf(at time.Time) int64 {
+	switch s, ms := at.Unix(), at.UnixMilli(); {
+	case s < 0:
+		return 0
+	case s > dotted.Never/1000 || ms < 0: // which overflowed
+		return dotted.Never - 1
+	default:
+		return min(ms, dotted.Never-1)
+	}
+}
 
 // Clear takes the time away: what is there does not expire. It reports whether it would have.
 func (e Expiry) Clear() (existed bool, err error) {
@@ -301,6 +310,8 @@ func (n ref) fieldsPast() (bool, error) {
 	if n.depth > 1 || !s.fieldsTimed(n.at) {
 		return false, s.err
 	}
+	written := s.timed[maxTimed-1] // what is known of the field that is written to
+	defer func() { s.timed[maxTimed-1] = written }()
 	if strings.HasPrefix(string(s.shown), string(n.at)) { // before it many may have expired
 		seen := n
 		seen.at, seen.depth = s.shown, maxTimed

@@ -267,6 +267,35 @@ func TestDeeperNamesDoNotExpire(t *testing.T) {
 	}
 }
 
+// TestAScanPassesTypesOfWhatIsThere, and none for keys of which nothing is but fields that have expired.
+func TestAScanPassesTypesOfWhatIsThere(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.fillFields()
+	a.do(func(k Fields) error {
+		soon := a.now.Add(time.Second)
+		return errors.Join(k.String("kept").Set(nil), k.String("over").SetUntil(nil, soon),
+			k.Map("gone").String("f").SetUntil(nil, soon), k.Map("a set too").String("f").SetUntil(nil, soon),
+			second(k.Set("a set too").Add("x")))
+	})
+	a.pass(time.Second)
+	check := func(k Fields) error {
+		passed, over := map[string]Types{}, 0
+		for name, types := range k.Scan("") {
+			if types == 0 {
+				over++
+			} else {
+				passed[name] = types
+			}
+		}
+		if want := maps.Collect(k.All()); !maps.Equal(passed, want) || len(want) != 3 || over != 2 {
+			t.Errorf("a scan passes %v, and %d of no types, want %v, of 3, and 2", passed, over, want)
+		}
+		return nil
+	}
+	_ = check(a.keys())
+	a.do(check)
+}
+
 // TestASetBesideFieldsThatExpire has elements, which are names as well and have no expiries.
 func TestASetBesideFieldsThatExpire(t *testing.T) {
 	a, b := clockedPair(t)
@@ -374,6 +403,40 @@ func TestWhatWasTakenFromACountStaysTakenThoughItHasExpired(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestManyWritesToAFieldSayOnceWhenItExpires, and once when its key does, also where another field stands before it.
+func TestManyWritesToAFieldSayOnceWhenItExpires(t *testing.T) {
+	const added = 100
+	a, _ := clockedPair(t)
+	end := a.now.Add(time.Hour)
+	a.do(func(k Fields) error {
+		h := k.Map("h")
+		return errors.Join(h.String("a").Set(nil), second(h.Set("f").Add("x")), second(k.Expiry("h").Set(end)),
+			second(h.Expiry("f").Set(end)))
+	})
+	var seen *countingTx
+	_, err := a.state.update(a.id, a.now, func(tx dotted.Tx) error {
+		seen = &countingTx{Tx: tx}
+		f := fieldsOf(seen).Map("h").Set("f")
+		for i := range added {
+			if err := second(f.Add(fmt.Sprint(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen.puts > added+10 {
+		t.Errorf("%d elements are added by %d changes", added, seen.puts)
+	}
+	for name, e := range map[string]Expiry{"key": a.keys().Expiry("h"), "field": a.keys().Map("h").Expiry("f")} {
+		if at, ok := e.Get(); !ok || !at.Equal(end) {
+			t.Errorf("the %s expires at %v (%v), want %v", name, at, ok, end)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -382,20 +383,24 @@ func TestAWriteOverWhatWasCountedKeepsTheExpiryOfItsKey(t *testing.T) {
 // TestTheLastMillisecondIsNotNever: what is to expire at the end of all times still has a time.
 func TestTheLastMillisecondIsNotNever(t *testing.T) {
 	a, _ := clockedPair(t)
-	end := time.UnixMilli(math.MaxInt64)
-	a.do(func(f Fields) error {
-		if err := f.String("k").SetUntil([]byte("v"), end); err != nil {
-			return err
+	last := time.UnixMilli(math.MaxInt64 - 1)
+	for _, end := range []time.Time{last, time.UnixMilli(math.MaxInt64), last.Add(time.Second), time.Unix(math.MaxInt64, 0)} {
+		a.do(func(f Fields) error {
+			return errors.Join(f.String("k").SetUntil([]byte("v"), end), f.String("l").Set([]byte("v")),
+				second(f.Expiry("l").Set(end)))
+		})
+		for _, key := range []string{"k", "l"} {
+			if at, ok := a.keys().Expiry(key).Get(); !ok || !at.Equal(last) {
+				t.Errorf("%s, which is to end at %v, expires at %v, %v", key, end.Unix(), at, ok)
+			}
 		}
-		if err := f.String("l").Set([]byte("v")); err != nil {
-			return err
-		}
-		_, err := f.Expiry("l").Set(end)
-		return err
-	})
-	for _, key := range []string{"k", "l"} {
-		if at, ok := a.keys().Expiry(key).Get(); !ok || end.UnixMilli()-at.UnixMilli() > 1 {
-			t.Errorf("%s expires at %v, %v", key, at, ok)
-		}
+	}
+}
+
+func TestWhatIsToExpireBeforeAllTimesHasExpired(t *testing.T) {
+	a, _ := clockedPair(t)
+	for _, end := range []time.Time{time.UnixMilli(-1), time.Unix(math.MinInt64/1000-1, 0), time.Unix(math.MinInt64, 0)} {
+		a.do(func(f Fields) error { return f.String("k").SetUntil([]byte("v"), end) })
+		a.want("k", "-")
 	}
 }

@@ -141,8 +141,10 @@ func (f Fields) withExpired(after dotted.Address, fn func(name) bool) {
 		return
 	}
 	f.gather(f.scanAll, after, func(n name) bool {
-		if f.named(n.name).expired() {
+		if named := f.named(n.name); named.expired() {
 			n.types = 0
+		} else if f.depth == 0 {
+			n.types = named.withoutHidden(n.types)
 		}
 		return fn(n)
 	})

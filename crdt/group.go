@@ -433,7 +433,7 @@ func (g Group) putPending(p Pending) error {
 	if err != nil {
 		return err
 	}
-	payload := binary.AppendUvarint([]byte{byte(kindPending)}, uint64(max(p.Delivered.UnixMilli(), 0)))
+	payload := binary.AppendUvarint([]byte{byte(kindPending)}, uint64(milliOf(p.Delivered)))
 	payload = binary.AppendUvarint(payload, uint64(max(p.Count, 0)))
 	return n.put(append(payload, p.Consumer...), c.Dots())
 }
@@ -481,6 +481,11 @@ func (g Group) PendingOf(id StreamID) (p Pending, ok bool) {
 
 // Ack acknowledges entries, and returns how many were pending. O(ids · log cells).
 func (g Group) Ack(ids ...StreamID) (acknowledged int, err error) {
+	for _, id := range ids { // first: a path may be too long
+		if err := g.pendingAt(id).err; err != nil {
+			return 0, err
+		}
+	}
 	for _, id := range ids {
 		n := g.pendingAt(id)
 		c, err := n.cell()
@@ -554,7 +559,7 @@ func (g Group) see(name string, now time.Time) (created bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	payload := binary.AppendUvarint([]byte{byte(kindConsumer)}, uint64(max(now.UnixMilli(), 0)))
+	payload := binary.AppendUvarint([]byte{byte(kindConsumer)}, uint64(milliOf(now)))
 	return !c.Visible(), n.put(payload, c.Dots())
 }
 

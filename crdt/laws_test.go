@@ -170,6 +170,45 @@ func TestLostDeltasAreMadeUpForByOneWholeMerge(t *testing.T) {
 	})
 }
 
+// TestWhoHasTheContextOfAnotherLacksNothingOfIt, be that a removal, and whatever has overtaken it.
+func TestWhoHasTheContextOfAnotherLacksNothingOfIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states, deltas := drawStates(t)
+		late := NewState()
+		for _, d := range deltas {
+			if rapid.Bool().Draw(t, "arrives") {
+				late.Merge(d)
+			}
+		}
+		for _, s := range append(states, late) {
+			for _, o := range slices.Concat(states, deltas) {
+				if s.context.Contains(&o.context) {
+					same(t, join(s, o), s)
+				}
+			}
+		}
+	})
+}
+
+// TestAContextTellsWhetherADeltaIsMissing of those before and behind it, among them a removal.
+func TestAContextTellsWhetherADeltaIsMissing(t *testing.T) {
+	a := NewState()
+	set := func(text string) func(tx dotted.Tx) error {
+		return func(tx dotted.Tx) error { return fieldsOf(tx).Register("k").Set([]byte(text)) }
+	}
+	remove := func(tx dotted.Tx) error { return second(fieldsOf(tx).Remove("k")) }
+	var deltas []*State
+	for _, do := range []func(tx dotted.Tx) error{set("1"), set("2"), set("3"), remove} {
+		deltas = append(deltas, mustUpdate(t, a, 1, do))
+	}
+	for i, d := range deltas {
+		b := merged(slices.Delete(slices.Clone(deltas), i, i+1)...)
+		if has, lacks := b.context.Contains(&d.context), !join(b, d).Equal(b); has == lacks {
+			t.Errorf("without delta %d: has all of its context: %v, lacks something: %v", i, has, lacks)
+		}
+	}
+}
+
 func TestUpdateIsTheJoinOfItsDelta(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		states, _ := drawStates(t)

@@ -243,6 +243,10 @@ func (f *failingTx) Cell(a dotted.Address) (dotted.Cell, error) {
 	return f.Tx.Cell(a)
 }
 
+func (f *failingTx) Element(container dotted.Address, name string) (dotted.Cell, error) {
+	return f.Cell(container.Name(name))
+}
+
 func (f *failingTx) Scan(prefix, after dotted.Address, fn func(dotted.Address, dotted.Cell) bool) (err error) {
 	scan := f.Tx.Scan(prefix, after, func(a dotted.Address, c dotted.Cell) bool {
 		err = f.read()
@@ -306,9 +310,9 @@ func TestAReadThatFailedInALoopOverAListIsNotForgotten(t *testing.T) {
 		return fieldsOf(tx).List("l").Insert(0, []byte("a"), []byte("b"))
 	})
 	for reads := range 3 {
-		tx := &failingTx{Tx: &stateTx{state: s}, left: reads}
-		f := fieldsOf(tx)
-		if n := len(slices.Collect(f.List("l").All())); (n == 2) != (f.Err() == nil) {
+		f := fieldsOf(&failingTx{Tx: &stateTx{state: s}, left: reads})
+		n := len(slices.Collect(f.List("l").All()))
+		if failed := errors.Is(f.Err(), errRead); n != reads || failed != (reads < 2) {
 			t.Errorf("after %d reads: %d elements, %v", reads, n, f.Err())
 		}
 	}

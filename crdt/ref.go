@@ -433,11 +433,8 @@ func carried(tx dotted.Tx, a dotted.Address, c dotted.Cell) (puts [][]byte) {
 		}
 		return puts
 	}
-	s := scoresIn(c)
-	for _, owner := range s.owners() {
-		if b, needed := s.carried(tx, owner); needed {
-			puts = append(puts, b.payload())
-		}
+	for _, b := range scoresIn(c).carried(tx) {
+		puts = append(puts, b.payload())
 	}
 	return puts
 }

@@ -1,8 +1,8 @@
 package crdt
 
 import (
+	"cmp"
 	"encoding/binary"
-	"hash/fnv"
 	"math"
 	"slices"
 
@@ -27,8 +27,8 @@ type scoreShare struct {
 
 	// shown is the sum as the owner computed it, rounding at each addition as anybody does with
 	// floating-point numbers. It counts as long as the cell's other entries are those that the
-	// owner saw: their fingerprint is saw. So who adds alone reads what Redis would say, to the
-	// last digit, and only what meets is summed up anew, exactly.
+	// owner saw: what mix makes of their dots sums up to saw. So who adds alone reads what Redis would
+	// say, to the last digit, and only what meets is summed up anew, exactly.
 	shown float64
 	saw   uint64
 }
@@ -94,6 +94,11 @@ func parseScoreShare(e dotted.Entry) (s scoreShare, ok bool) {
 	return s, err == nil
 }
 
+// goesOn reports whether a share has all that an earlier one has.
+func (s scoreShare) goesOn(o scoreShare) bool {
+	return s.dot.Replica == o.dot.Replica && s.epoch == o.epoch
+}
+
 // payload has the owner where Address.BaselineOwner looks for it.
 func (b scoreBaseline) payload() []byte {
 	return wire.Encode(func(w *wire.Writer) {
@@ -123,13 +128,15 @@ type scores struct {
 	cell      dotted.Cell
 	set       float64 // the latest of those that were set; 0 without any
 	shares    []scoreShare
-	baselines []scoreBaseline
+	baselines []scoreBaseline // in the order of compare
+	total     uint64          // what mix makes of the dots of all entries, summed up
 }
 
 func scoresIn(c dotted.Cell) scores {
 	s := scores{cell: c}
 	latest := dotted.Time(0)
 	for _, e := range c {
+		s.total += mix(e.Dot)
 		switch {
 		case kindAdded.marks(e):
 			if share, ok := parseScoreShare(e); ok {
@@ -145,7 +152,26 @@ func scoresIn(c dotted.Cell) scores {
 			}
 		}
 	}
+	slices.SortFunc(s.baselines, scoreBaseline.compare)
 	return s
+}
+
+// compare orders baselines by owners and epochs, and those of one epoch by how much they saw.
+func (b scoreBaseline) compare(o scoreBaseline) int {
+	return cmp.Or(cmp.Compare(b.owner, o.owner), cmp.Compare(b.epoch, o.epoch), cmp.Compare(b.at, o.at),
+		b.dot.Compare(o.dot))
+}
+
+// mix returns what stands for a dot in sums that tell sets of dots apart: after each of its two numbers the
+// finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
+func mix(d Dot) uint64 {
+	n := uint64(d.Replica)
+	for _, next := range [...]uint64{d.Counter, 0} {
+		n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
+		n = (n ^ n>>27) * 0x94d049bb133111eb
+		n = (n ^ n>>31) + next
+	}
+	return n
 }
 
 // scoreIn returns an element's score by its cell.
@@ -161,20 +187,24 @@ func scoreIn(c dotted.Cell) float64 {
 // sum returns what the score is.
 func (s scores) sum() float64 {
 	for _, share := range s.shares {
-		if share.saw == fingerprintOf(s.cell, share.dot) {
+		if share.saw == s.total-mix(share.dot) {
 			return share.shown
 		}
 	}
 	return s.exact(s.set)
 }
 
-// exact returns the exact sum, rounded once, of a score that was set and what was added.
+// exact returns the exact sum, rounded once, of a score that was set and what was added: of several shares of one
+// owner and epoch, where deltas overtake each other, that of the last, which has what is in the others.
 func (s scores) exact(set float64) float64 {
 	if len(s.shares) == 0 || math.IsInf(set, 0) {
 		return set
 	}
 	sum := dyadicOf(set)
-	for _, share := range s.shares {
+	for i, share := range s.shares {
+		if i+1 < len(s.shares) && s.shares[i+1].goesOn(share) {
+			continue
+		}
 		if base, at := s.base(share); at < share.dot.Counter {
 			sum = sum.plus(share.cum).minus(base)
 		}
@@ -204,30 +234,18 @@ func (s scores) all(yield func(float64) bool) {
 	}
 }
 
-// fingerprintOf tells entries other than one apart from those of another time.
-func fingerprintOf(c dotted.Cell, without Dot) uint64 {
-	h := fnv.New64a()
-	for _, e := range c {
-		if e.Dot != without {
-			var dot [16]byte
-			binary.BigEndian.PutUint64(dot[:], uint64(e.Dot.Replica))
-			binary.BigEndian.PutUint64(dot[8:], e.Dot.Counter)
-			_, _ = h.Write(dot[:]) // which never fails
-		}
-	}
-	return h.Sum64()
-}
-
 // base returns how much of a share was taken away, by removals that its owner had seen and by
 // others, and the counter of the owner's dot that had added as much.
 func (s scores) base(share scoreShare) (base dyadic, at uint64) {
-	base, at = share.base, share.baseAt
-	for _, b := range s.baselines {
-		if b.owner == share.dot.Replica && b.epoch == share.epoch && b.at > at {
-			base, at = b.seen, b.at
+	epoch := scoreBaseline{owner: share.dot.Replica, epoch: share.epoch, at: math.MaxUint64}
+	behind, _ := slices.BinarySearchFunc(s.baselines, epoch, scoreBaseline.compare)
+	if behind > 0 {
+		b := s.baselines[behind-1]
+		if b.owner == epoch.owner && b.epoch == epoch.epoch && b.at > share.baseAt {
+			return b.seen, b.at
 		}
 	}
-	return base, at
+	return share.base, share.baseAt
 }
 
 // add returns the share with which a replica adds a number so that the sum shown is another, and
@@ -247,62 +265,42 @@ func (s scores) add(owner ReplicaID, by, shown float64) (next scoreShare, remove
 		}
 	}
 	next.cum, next.last, next.shown = next.cum.plus(dyadicOf(by)), by, shown
-	next.saw = fingerprintOf(s.cell.Without(removes), Dot{})
+	next.saw = s.total
+	for _, d := range removes {
+		next.saw -= mix(d)
+	}
 	return next, removes
 }
 
-// owners returns whose shares and baselines there are, in order.
-func (s scores) owners() (ids []ReplicaID) {
+// carried returns the baselines that must stay after the shares were removed in tx, in the order of compare: for each
+// owner one, of its latest epoch; see tally.carried. Those that are in the cell already have a dot.
+func (s scores) carried(tx dotted.Tx) (stay []scoreBaseline) {
+	all := slices.Clone(s.baselines)
 	for _, share := range s.shares {
-		ids = append(ids, share.dot.Replica)
+		b := scoreBaseline{owner: share.dot.Replica, epoch: share.epoch, at: share.dot.Counter, seen: share.cum}
+		all = append(all, b)
 	}
-	for _, b := range s.baselines {
-		ids = append(ids, b.owner)
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-// carried returns the baseline that must stay for an owner after the shares were removed in tx, of
-// its latest epoch; see tally.carried.
-func (s scores) carried(tx dotted.Tx, owner ReplicaID) (b scoreBaseline, needed bool) {
-	if settled(tx, owner) {
-		return b, false
-	}
-	later := func(o scoreBaseline) {
-		if !needed || o.epoch > b.epoch || o.epoch == b.epoch && o.at > b.at {
-			b, needed = o, true
+	slices.SortFunc(all, scoreBaseline.compare)
+	for i, b := range all {
+		if latest := i+1 == len(all) || all[i+1].owner != b.owner; latest && !settled(tx, b.owner) {
+			stay = append(stay, b)
 		}
 	}
-	for _, share := range s.shares {
-		if share.dot.Replica == owner {
-			later(scoreBaseline{owner: owner, epoch: share.epoch, at: share.dot.Counter, seen: share.cum})
-		}
-	}
-	for _, o := range s.baselines {
-		if o.owner == owner {
-			later(o)
-		}
-	}
-	return b, needed
+	return stay
 }
 
 // retire tells what to do with the baselines when tx removes the shares: which to remove, and which
 // to put.
 func (s scores) retire(tx dotted.Tx) (removes []Dot, puts [][]byte) {
-	for _, owner := range s.owners() {
-		b, needed := s.carried(tx, owner)
-		for _, o := range s.baselines {
-			switch {
-			case o.owner != owner:
-			case needed && o.epoch == b.epoch && o.at == b.at:
-				needed = false // it is there already
-			default:
-				removes = append(removes, o.dot)
-			}
-		}
-		if needed {
+	stay := s.carried(tx)
+	for _, b := range stay {
+		if b.dot.IsZero() {
 			puts = append(puts, b.payload())
+		}
+	}
+	for _, b := range s.baselines {
+		if _, stays := slices.BinarySearchFunc(stay, b, scoreBaseline.compare); !stays {
+			removes = append(removes, b.dot)
 		}
 	}
 	return removes, puts

@@ -70,7 +70,8 @@ func (s SortedSet) rank(key string) int {
 	return n
 }
 
-// All passes the elements with their scores, in order.
+// All passes the elements with their scores, in order. If the loop's body gives an element another score it is not
+// passed again further on; others that it moves are passed where they then are. ByName passes each once.
 func (s SortedSet) All() iter.Seq2[string, float64] { return s.From(0) }
 
 // From passes those from the one on that has so many before it. O(log cells) for the first.
@@ -100,9 +101,21 @@ func (s SortedSet) ranked(from int, back bool) iter.Seq2[string, float64] {
 	}
 	keys := inParts(s.ref, "", walk, func(key string) dotted.Address { return dotted.Address(key) })
 	return func(yield func(string, float64) bool) {
+		var wrote map[string]bool // elements for which the body wrote something: such a loop ends
 		for key := range keys {
-			if score, elem := cutOrderKey(key); !yield(elem, score) {
+			score, elem := cutOrderKey(key)
+			if wrote[elem] {
+				continue
+			}
+			next := s.tx.Next()
+			if !yield(elem, score) {
 				return
+			}
+			if s.tx.Next() != next {
+				if wrote == nil {
+					wrote = map[string]bool{}
+				}
+				wrote[elem] = true
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package crdt
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/big"
 	"math/rand"
@@ -159,6 +160,22 @@ func TestWhoAddsAloneReadsWhatFloatingPointSays(t *testing.T) {
 	}
 }
 
+// TestAScoreToWhichManyHaveAddedIsReadInOnePass: a few ten thousand who each went through the whole cell again would take
+// minutes.
+func TestAScoreToWhichManyHaveAddedIsReadInOnePass(t *testing.T) {
+	const many = 300
+	s := NewState()
+	sum := 0.0
+	for r := range ReplicaID(many) {
+		sum = addScore(t, s, 1+r, 0.1)
+	}
+	read := scoresIn(s.cell(scoredCell))
+	read.cell = nil // was gone through already
+	if got := read.sum(); got != sum || len(read.shares) != many || got == read.exact(0) {
+		t.Errorf("%d have added %v, of which %v is read, exactly %v", len(read.shares), sum, got, read.exact(0))
+	}
+}
+
 // What meets is summed up exactly: it depends neither on the order nor on how often sums were
 // rounded on the way.
 func TestAdditionsThatMeetAreSummedUpExactly(t *testing.T) {
@@ -276,6 +293,40 @@ func TestALoopOverASortedSetMayWriteToIt(t *testing.T) {
 	}
 }
 
+// TestALoopOverASortedSetPassesOnceWhatItMovesOn in the direction in which it goes, which else it would do for ever.
+func TestALoopOverASortedSetPassesOnceWhatItMovesOn(t *testing.T) {
+	const many = lastPart + 50
+	for by, elems := range map[float64]func(z SortedSet) iter.Seq2[string, float64]{
+		1:  SortedSet.All,
+		-1: func(z SortedSet) iter.Seq2[string, float64] { return z.Back(many - 1) },
+	} {
+		s := NewState()
+		mustUpdate(t, s, 1, func(tx dotted.Tx) error {
+			z := fieldsOf(tx).SortedSet("z")
+			for i := range many {
+				if _, err := z.Set(fmt.Sprintf("%03d", i), 0); err != nil {
+					return err
+				}
+			}
+			passed := 0
+			for elem := range elems(z) {
+				if passed++; passed > many {
+					return fmt.Errorf("%v more for each: %q is passed again", by, elem)
+				}
+				if _, err := z.Add(elem, by); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for elem, score := range s.View().SortedSet("z").ByName() {
+			if score != by {
+				t.Errorf("%q has %v, want %v", elem, score, by)
+			}
+		}
+	}
+}
+
 func TestScoreSharesAndBaselinesSurviveEncoding(t *testing.T) {
 	number := func(t *rapid.T) dyadic {
 		return dyadicOf(rapid.Float64Range(-1e9, 1e9).Draw(t, "n")).plus(dyadicOf(rapid.Float64Range(-1e300, 1e300).Draw(t, "more")))
@@ -286,7 +337,7 @@ func TestScoreSharesAndBaselinesSurviveEncoding(t *testing.T) {
 			rapid.Float64().Draw(t, "last"), rapid.Float64().Draw(t, "shown"), rapid.Uint64().Draw(t, "saw")}
 		b := scoreBaseline{d, ReplicaID(drawLow(t)), rapid.Uint64().Draw(t, "epoch"), rapid.Uint64().Draw(t, "at"), number(t)}
 		cell := dotted.Cell{{Dot: d, Payload: share.payload()}, {Dot: d, Payload: b.payload()}}
-		want := scores{cell: cell, shares: []scoreShare{share}, baselines: []scoreBaseline{b}}
+		want := scores{cell: cell, shares: []scoreShare{share}, baselines: []scoreBaseline{b}, total: 2 * mix(d)}
 		unexported := cmp.AllowUnexported(scores{}, scoreShare{}, scoreBaseline{}, dyadic{})
 		equal := cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 })
 		if diff := cmp.Diff(want, scoresIn(cell), unexported, equal); diff != "" {

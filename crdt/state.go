@@ -27,8 +27,10 @@ import (
 //   - A whole state says about every cell: this is what I have of the dots in my context. A merge
 //     of it visits every cell of both sides.
 //   - A delta lists some cells, even those it emptied, and says it about these alone. Every dot of
-//     its context is of a cell that it lists, so cells that it does not list have nothing to lose,
-//     and a merge visits only the listed ones. That is sound as a dot belongs to one cell for ever.
+//     its context is of a cell that it lists, or of none, so cells that it does not list have nothing
+//     to lose, and a merge visits only the listed ones. That is sound as a dot belongs to one cell for
+//     ever. If the delta removed anything it has a dot of no cell, which nobody has who has not merged
+//     it: so contexts tell who lacks what, removals too, in whatever order deltas came.
 //
 // A State is used by one goroutine at a time, its views included, and not copied but by Clone. Payloads
 // are shared between states and never changed.
@@ -475,19 +477,17 @@ func (t *stateTx) rollback() {
 // commit adds the transaction's dots to the context and returns its delta: the cells that it
 // touched with their new entries, under a context of the dots that it issued and those that it
 // removed. A dot that was both is in the context as well, or merging the delta twice would differ
-// from merging it once.
+// from merging it once. What removes something has one dot more, of no cell: all others of its context
+// may be in those of deltas that overtake it.
 func (t *stateTx) commit() *State {
 	delta := &State{delta: true}
-	for n := t.state.context.next(t.replica); n < t.next; n++ {
-		d := Dot{Replica: t.replica, Counter: n}
-		t.state.context.add(d)
-		delta.context.add(d)
-	}
+	removes := false
 	for a, before := range t.before {
 		after := t.state.cell(a)
 		for _, e := range before {
 			if !after.Has(e.Dot) {
 				delta.context.add(e.Dot)
+				removes = true
 			}
 		}
 		var added dotted.Cell
@@ -497,6 +497,14 @@ func (t *stateTx) commit() *State {
 			}
 		}
 		delta.set(a, added)
+	}
+	if removes {
+		t.next++
+	}
+	for n := t.state.context.next(t.replica); n < t.next; n++ {
+		d := Dot{Replica: t.replica, Counter: n}
+		t.state.context.add(d)
+		delta.context.add(d)
 	}
 	return delta
 }

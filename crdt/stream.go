@@ -277,7 +277,7 @@ func (s Stream) Add(now time.Time, fields ...string) (StreamID, error) {
 	if err != nil {
 		return StreamID{}, err
 	}
-	id, ok := nextID(in.last, uint64(max(now.UnixMilli(), 0)), s.tx.Replica())
+	id, ok := nextID(in.last, uint64(milliOf(now)), s.tx.Replica())
 	if !ok {
 		return StreamID{}, ErrStreamFull
 	}
@@ -373,6 +373,11 @@ func (s Stream) add(in inside, id StreamID, fields []string) error {
 
 // Remove removes the entries with some ids, and returns how many there were.
 func (s Stream) Remove(ids ...StreamID) (removed int, err error) {
+	for _, id := range ids { // first: a path may be too long
+		if err := s.named(id.name()).err; err != nil {
+			return 0, err
+		}
+	}
 	greatest := StreamID{}
 	for _, id := range ids {
 		e := s.named(id.name())

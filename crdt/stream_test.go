@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand"
 	"slices"
 	"strconv"
@@ -691,5 +692,15 @@ func TestAGroupSkipsNothingOfDeltasThatComeInTheOrderOfEachReplica(t *testing.T)
 		if got != origins*each {
 			t.Fatalf("%d of %d entries are delivered", got, origins*each)
 		}
+	})
+}
+
+func TestAnEntryOfAFarAwayTimeHasItsID(t *testing.T) {
+	mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {
+		id, err := fieldsOf(tx).Stream("s").Add(time.Unix(math.MaxInt64, 0), "f", "v")
+		if id.Ms != dotted.Never-1 {
+			t.Errorf("it is %v", id)
+		}
+		return err
 	})
 }

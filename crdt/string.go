@@ -96,7 +96,7 @@ func (s String) SetUntil(value []byte, at time.Time) error {
 	if s.err == nil && s.depth > maxTimed {
 		return errDeepExpiry
 	}
-	return s.set(value, lastMilli(at))
+	return s.set(value, milliOf(at))
 }
 
 func (s String) set(value []byte, until int64) error {

@@ -187,8 +187,8 @@ func (tx *Tx) scan(prefix, after string, fn func(string, crdt.Types) bool) {
 	}
 	err := tx.base.Keys(prefix, after, func(key string, s dotted.Summary) bool {
 		types := typesOf(s)
-		if s.Timed() && !tx.Has(key) {
-			types = 0
+		if s.Timed() {
+			types = tx.Types(key)
 		}
 		return fn(key, types) && tx.Err() == nil
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
@@ -44,6 +45,26 @@ func TestTheBodyOfALoopOverKeysMayWrite(t *testing.T) {
 	if !slices.Equal(met, want) {
 		t.Errorf("the loop met %d keys, want %d", len(met), len(want))
 	}
+}
+
+// TestAScanOfKeysTellsTheTypesThatTheyHave, also of those with maps of which all fields have expired.
+func TestAScanOfKeysTellsTheTypesThatTheyHave(t *testing.T) {
+	p := alone(t, Config{})
+	mustUpdate(t, p, func(tx *Tx) error {
+		past, scanned := tx.Now().Add(-time.Minute), 0
+		err := errors.Join(tx.Map("flag").String("f").SetUntil(nil, past), tx.Flag("flag").Set(true),
+			tx.Map("gone").String("f").SetUntil(nil, past))
+		for key, types := range tx.Scan("", "") {
+			scanned++
+			if want := tx.Types(key); types != want || types.Only(crdt.TypeFlag) != (key == "flag") {
+				t.Errorf("%q is passed with the types %v, and has %v", key, types, want)
+			}
+		}
+		if scanned != 2 {
+			t.Errorf("%d keys are passed, want 2", scanned)
+		}
+		return err
+	})
 }
 
 // failingKeys is a transaction whose keys cannot be listed.
