@@ -73,8 +73,9 @@ func (n ref) uncount() (existed bool, err error) {
 	return n.clearFew(min(counted.Shares, fewCells+1))
 }
 
-// amounts is what was added and what was subtracted. Both only grow, so that the maximum of two amounts of one epoch is
-// the later of them, and stay below 2¹²⁶, which nobody reaches in steps of 64 bits.
+// amounts is what was added and what was subtracted. Both only grow, so that the maximum of two
+// amounts of one epoch is the later of them, and stay below 2¹²⁶, which nobody reaches in steps
+// of 64 bits.
 type amounts struct {
 	pos, neg dotted.Int128
 }
@@ -107,8 +108,8 @@ func (a amounts) max(b amounts) amounts {
 // net returns what was added less what was subtracted.
 func (a amounts) net() dotted.Int128 { return a.pos.Minus(a.neg) }
 
-// share is what one replica has counted, all its increments in one entry, in a cell of its own. Its owner is the
-// replica of its dot, which alone replaces it.
+// share is what one replica has counted, all its increments in one entry, in a cell of its own.
+// Its owner is the replica of its dot, which alone replaces it.
 type share struct {
 	dot   Dot
 	epoch uint64  // counter of the owner's dot that began it; on the wire 0 for this very dot
@@ -117,9 +118,9 @@ type share struct {
 	last  int64   // what this very entry added: so that a person can do it again: see Describe
 }
 
-// baseline is left by a reset for each share that it removed, in the same cell: of what the owner counted in that
-// epoch, the reset saw so much. An increment that the owner made meanwhile carries it too, as its
-// share is cumulative, and the baseline takes it away again.
+// baseline is left by a reset for each share that it removed, in the same cell: of what the owner
+// counted in that epoch, the reset saw so much. An increment that the owner made meanwhile
+// carries it too, as its share is cumulative, and the baseline takes it away again.
 type baseline struct {
 	dot   Dot
 	epoch uint64
@@ -190,8 +191,9 @@ func parseBaseline(e dotted.Entry) (b baseline, ok bool) {
 	return b, err == nil
 }
 
-// tally is what stands in the cell of an owner's share: the share, unless it was removed, and baselines for it, in the
-// order of their dots. Entries that do not parse count nothing; what they show is removed as everything else.
+// tally is what stands in the cell of an owner's share: the share, unless it was removed, and
+// baselines for it, in the order of their dots. Entries that do not parse count nothing; what
+// they show is removed as everything else.
 type tally struct {
 	owner     ReplicaID
 	shares    []share // one, if nobody lies and no delta has overtaken another
@@ -229,7 +231,8 @@ func countedIn(owner ReplicaID, c dotted.Cell) dotted.Int128 {
 	return tallyOf(owner, c).counted()
 }
 
-// counted returns what the share amounts to: of several of one epoch the last, which has what is in the others.
+// counted returns what the share amounts to: of several of one epoch the last, which has what is
+// in the others.
 func (t tally) counted() (sum dotted.Int128) {
 	taken := t.taken()
 	for i, s := range t.shares {
@@ -268,9 +271,10 @@ func (t tally) add(n int64) (next share, removes []Dot) {
 	return next, removes
 }
 
-// carried returns the baseline that must stand after the share was removed in tx, of the owner's latest epoch, and
-// whether one must. If the owner issues tx it begins a new epoch and needs none. Nor is one needed if it has ended: all
-// that it counted is in the context. Nor for an earlier epoch: it began the later one because its share was gone.
+// carried returns the baseline that must stand after the share was removed in tx, of the owner's
+// latest epoch, and whether one must. If the owner issues tx it begins a new epoch and needs
+// none. Nor is one needed if it has ended: all that it counted is in the context. Nor for an
+// earlier epoch: it began the later one because its share was gone.
 func (t tally) carried(tx dotted.Tx) (b baseline, needed bool) {
 	if settled(tx, t.owner) {
 		return b, false
@@ -295,13 +299,13 @@ func (b baseline) merge(o baseline) baseline {
 	return b
 }
 
-// settled reports whether tx sees every share that a replica has ever put: it is that replica's own,
-// or sees its end.
+// settled reports whether tx sees every share that a replica has ever put: it is that replica's
+// own, or sees its end.
 func settled(tx dotted.Tx, owner ReplicaID) bool { return owner == tx.Replica() || tx.Ended(owner) }
 
 // spent returns the baselines that nothing needs any more: of their epochs no share is here, and
-// none can come, as their owner is settled. One whose owner crashed stays for ever: a share of it may
-// be on its way.
+// none can come, as their owner is settled. One whose owner crashed stays for ever: a share of it
+// may be on its way.
 func (t tally) spent(tx dotted.Tx) (dots []Dot) {
 	if !settled(tx, t.owner) {
 		return nil
@@ -317,8 +321,8 @@ func (t tally) spent(tx dotted.Tx) (dots []Dot) {
 // maxCollected is how many baselines of a cell one operation removes.
 const maxCollected = 1024
 
-// collect removes baselines that nothing needs any more from the cell of a share, or of an element with a score. more
-// says that it did not remove all of them.
+// collect removes baselines that nothing needs any more from the cell of a share, or of an
+// element with a score. more says that it did not remove all of them.
 func collect(tx dotted.Tx, a dotted.Address) (more bool, err error) {
 	c, err := tx.Cell(a)
 	if err != nil {
@@ -336,8 +340,8 @@ func collect(tx dotted.Tx, a dotted.Address) (more bool, err error) {
 	return more, tx.Remove(a, dots)
 }
 
-// retire tells what to do with the baselines when tx removes the share: which to remove, and what to put so that the
-// one of carried is there, once.
+// retire tells what to do with the baselines when tx removes the share: which to remove, and what
+// to put so that the one of carried is there, once.
 func (t tally) retire(tx dotted.Tx) (removes []Dot, puts [][]byte) {
 	b, needed := t.carried(tx)
 	for _, o := range t.baselines {

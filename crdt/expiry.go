@@ -8,19 +8,20 @@ import (
 	"github.com/peerd/peerd/internal/dotted"
 )
 
-// Expiry is when everything under a name ends: under a key, or under a field of a map that is a key's. From
-// then on readers see nothing of it, on every replica by its own clock, and what is there is removed as by
-// Remove: a State does that when the name is written to, a database soon. Whoever writes to what has expired
-// finds nothing there and begins anew.
+// Expiry is when everything under a name ends: under a key, or under a field of a map that is a
+// key's. From then on readers see nothing of it, on every replica by its own clock, and what is
+// there is removed as by Remove: a State does that when the name is written to, a database soon.
+// Whoever writes to what has expired finds nothing there and begins anew.
 //
 // A write that changes a part of what is there, such as an increment, says the time again: so if
 // another replica, which has not seen it, removes what has expired, what it added has expired as
-// well. Set of a string or register replaces the whole value, and takes the expiry of its name away.
+// well. Set of a string or register replaces the whole value, and takes the expiry of its name
+// away.
 //
 // Of concurrent times the latest counts, and that it never ends more than any: of two who said
-// when something ends neither loses it early. But a Set where there was no time says nothing of one,
-// and ends by what another says meanwhile. Replicas whose clocks differ do not agree at once on what has
-// expired, but on what was removed.
+// when something ends neither loses it early. But a Set where there was no time says nothing of
+// one, and ends by what another says meanwhile. Replicas whose clocks differ do not agree at once
+// on what has expired, but on what was removed.
 //
 // A map whose fields have expiries counts its fields by going through them: see Map.Counted.
 type Expiry struct {
@@ -33,7 +34,8 @@ var errDeepExpiry = errors.New("only keys can expire, and fields of maps that ar
 // maxTimed is how many names there are on the way to one that can expire.
 const maxTimed = 2
 
-// Expiry returns the expiry of what is under name. Deeper than in a map that is a key's there is none, and none can be set.
+// Expiry returns the expiry of what is under name. Deeper than in a map that is a key's there is
+// none, and none can be set.
 func (f Fields) Expiry(name string) Expiry {
 	n := f.named(name)
 	if n.err == nil && n.depth > maxTimed {
@@ -58,8 +60,8 @@ func (e Expiry) there() bool {
 	return there
 }
 
-// Set has what is there expire at a time, to the millisecond, and reports whether anything is. If that
-// time has passed it expires at once.
+// Set has what is there expire at a time, to the millisecond, and reports whether anything is. If
+// that time has passed it expires at once.
 func (e Expiry) Set(at time.Time) (existed bool, err error) {
 	if err := e.broken(); err != nil {
 		return false, err
@@ -73,7 +75,8 @@ func (e Expiry) Set(at time.Time) (existed bool, err error) {
 	return true, e.expireAt(milliOf(at))
 }
 
-// milliOf returns a time in milliseconds since 1970: none before that, and at most the last that is not dotted.Never.
+// milliOf returns a time in milliseconds since 1970: none before that, and at most the last that
+// is not dotted.Never.
 func milliOf(at time.Time) int64 {
 	switch s, ms := at.Unix(), at.UnixMilli(); {
 	case s < 0:
@@ -111,7 +114,8 @@ type timed struct {
 	ended bool  // it had expired and is being removed
 }
 
-// timing returns what is known of a name's expiry. The session remembers it of one key and of one field.
+// timing returns what is known of a name's expiry. The session remembers it of one key and of one
+// field.
 func (s *session) timing(name dotted.Address, depth int) *timed {
 	known := &s.timed[min(depth, maxTimed)-1]
 	if known.known && known.name == name {
@@ -188,7 +192,8 @@ func (n ref) fieldExpires() bool {
 	return n.depth != 1 && n.at.Names(maxTimed) != "" && n.tx.fieldsTimed(n.at.KeyAddress())
 }
 
-// fieldsHide reports whether fields of the key that n is in may have expired, so that no sums say what readers see.
+// fieldsHide reports whether fields of the key that n is in may have expired, so that no sums say
+// what readers see.
 func (n ref) fieldsHide() bool {
 	return n.broken() == nil && n.tx.Timed() && n.tx.fieldsTimed(n.at.KeyAddress())
 }
@@ -198,7 +203,8 @@ func (n ref) expired() bool {
 	return n.depth > 0 && n.tx.Timed() && (n.holder(1).timing().past || n.fieldExpires() && n.holder(maxTimed).timing().past)
 }
 
-// unexpired returns whether readers see something of the key, and the field, that a cell under n is in.
+// unexpired returns whether readers see something of the key, and the field, that a cell under n
+// is in.
 func (n ref) unexpired() func(dotted.Address) bool {
 	if n.depth >= maxTimed || !n.tx.Timed() {
 		return func(dotted.Address) bool { return true }
@@ -221,8 +227,8 @@ func (n ref) unexpired() func(dotted.Address) bool {
 	}
 }
 
-// renew prepares a write that changes a part of what its key holds, and its field: what has expired goes before,
-// and else the write says their expiries again.
+// renew prepares a write that changes a part of what its key holds, and its field: what has
+// expired goes before, and else the write says their expiries again.
 func (n ref) renew() error {
 	if n.depth == 0 || n.tx.Replica() == 0 || n.tx.replacing == 1 || !n.tx.times() {
 		return nil
@@ -249,16 +255,17 @@ func (n ref) renewName() error {
 	return err
 }
 
-// lose notes that a transaction removes what is under the name that n is, whose expiry goes with it. If it then writes
-// there again that does not expire, whoever says the old time again meanwhile.
+// lose notes that a transaction removes what is under the name that n is, whose expiry goes with
+// it. If it then writes there again that does not expire, whoever says the old time again
+// meanwhile.
 func (n ref) lose(t timed) {
 	if t.has && !t.past {
 		n.tx.noteLost(n.at)
 	}
 }
 
-// loseAll does it for all that a clear of n removes, and looks for no names: all fields of a map count if one has an
-// expiry, and all names there are if everything goes.
+// loseAll does it for all that a clear of n removes, and looks for no names: all fields of a map
+// count if one has an expiry, and all names there are if everything goes.
 func (n ref) loseAll() {
 	switch {
 	case n.depth == 0:
@@ -273,8 +280,8 @@ func (n ref) loseAll() {
 	}
 }
 
-// replaces begins a write that replaces all that its key or field holds, which then ends at a time. If it
-// reports true replaced ends the write.
+// replaces begins a write that replaces all that its key or field holds, which then ends at a
+// time. If it reports true replaced ends the write.
 func (n ref) replaces(at int64) (timed bool, err error) {
 	if err := n.broken(); err != nil || n.depth > maxTimed || at == dotted.Never && !n.tx.times() || n.tx.Replica() == 0 {
 		return false, err

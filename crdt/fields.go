@@ -12,11 +12,10 @@ import (
 // write only when asked to.
 //
 // Reads return no error: see Err. Writes return one if they are refused, and then have changed
-// nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger, ErrNotANumber,
-// ErrStreamID, ErrStreamFull, ErrNoGroup, ErrBeyond, ErrReadOnly.
-// (A database's ErrTooLarge says that the whole transaction is beyond its limits, and will not be
-// committed.) Under a name or path beyond the limits nothing is found, and every write returns
-// ErrTooLong.
+// nothing, so that the transaction may go on: ErrTooLong, ErrOverflow, ErrNotInteger,
+// ErrNotANumber, ErrStreamID, ErrStreamFull, ErrNoGroup, ErrBeyond, ErrReadOnly. (A database's
+// ErrTooLarge says that the whole transaction is beyond its limits, and will not be committed.)
+// Under a name or path beyond the limits nothing is found, and every write returns ErrTooLong.
 //
 // The body of a loop over All and its like may write to what it goes through. What it removes is
 // not passed any more, or was read ahead and is; with what it adds it is the same.
@@ -193,7 +192,8 @@ func (f Fields) Err() error {
 	return f.tx.err
 }
 
-// walk calls fn for each name and type that has a visible cell after the given address, with the first such cell.
+// walk calls fn for each name and type that has a visible cell after the given address, with the
+// first such cell.
 func (f Fields) walk(after dotted.Address, fn func(name string, t Type, first addressed) bool) error {
 	return f.walkOver(f.scan, after, fn)
 }

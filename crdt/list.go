@@ -23,7 +23,8 @@ type List struct {
 // List returns the list under name.
 func (f Fields) List(name string) List { return List{f.named(name, TypeList)} }
 
-// Len returns the number of elements. O(1) for a key, and for a field of a map as finding an element.
+// Len returns the number of elements. O(1) for a key, and for a field of a map as finding an
+// element.
 func (l List) Len() int {
 	if n, ok, _ := l.visible(); ok {
 		return n
@@ -206,8 +207,8 @@ func (l List) Remove(from, to int) (removed int, err error) {
 	return len(names), l.tx.err
 }
 
-// Pop removes the element that has i others before it, and returns it. ok is false if there is none.
-// The value must not be changed. O(log elements).
+// Pop removes the element that has i others before it, and returns it. ok is false if there is
+// none. The value must not be changed. O(log elements).
 func (l List) Pop(i int) (value []byte, ok bool, err error) {
 	names := l.names(i, false, 1)
 	if err := l.broken(); err != nil || len(names) == 0 {

@@ -15,8 +15,8 @@ const (
 	MaxDepth   = dotted.MaxDepth   // how many names that may be: 32
 )
 
-// ErrTooLong is returned for a key, a field or an element of a set beyond MaxName, for a path beyond
-// MaxDepth or MaxAddress, and for a value or an element of a list beyond MaxValue.
+// ErrTooLong is returned for a key, a field or an element of a set beyond MaxName, for a path
+// beyond MaxDepth or MaxAddress, and for a value or an element of a list beyond MaxValue.
 var ErrTooLong = dotted.ErrTooLong
 
 // ErrReadOnly is returned by the writing methods of a transaction that only reads.
@@ -225,7 +225,8 @@ func (n ref) put(payload []byte, removes []Dot) error {
 	return err
 }
 
-// begin adds an entry that readers see to the cell at n, which nobody has written yet: see dotted.Tx.
+// begin adds an entry that readers see to the cell at n, which nobody has written yet: see
+// dotted.Tx.
 func (n ref) begin(payload []byte) error {
 	err := n.broken()
 	if err == nil {
@@ -273,8 +274,8 @@ func (n ref) replace(c dotted.Cell, payload []byte) error {
 	return nil
 }
 
-// retire tells what to do with the baselines in the cell at an address when tx removes what readers see of it: which to
-// remove, and which to put.
+// retire tells what to do with the baselines in the cell at an address when tx removes what
+// readers see of it: which to remove, and which to put.
 func retire(tx dotted.Tx, a dotted.Address, c dotted.Cell) (removes []Dot, puts [][]byte) {
 	if _, owner, ok := a.CutShare(); ok {
 		return tallyOf(owner, c).retire(tx)
@@ -341,7 +342,8 @@ func (n ref) clear() (existed bool, err error) {
 	return n.clearFew(fewCells + 1) // a string that was counted on has several
 }
 
-// clearFew clears the cells at and under n one by one, if fewer than limit are visible, else all at once.
+// clearFew clears the cells at and under n one by one, if fewer than limit are visible, else all
+// at once.
 func (n ref) clearFew(limit int) (existed bool, err error) {
 	cells, err := n.visibleCells(limit)
 	switch {
@@ -425,7 +427,8 @@ func (n ref) allBaselines() (found []kept, err error) {
 	return found, n.tx.err
 }
 
-// carried returns the baselines that must stand in the cell at an address after tx removed all that is in it.
+// carried returns the baselines that must stand in the cell at an address after tx removed all
+// that is in it.
 func carried(tx dotted.Tx, a dotted.Address, c dotted.Cell) (puts [][]byte) {
 	if _, owner, ok := a.CutShare(); ok {
 		if b, needed := tallyOf(owner, c).carried(tx); needed {

@@ -27,8 +27,8 @@ type scoreShare struct {
 
 	// shown is the sum as the owner computed it, rounding at each addition as anybody does with
 	// floating-point numbers. It counts as long as the cell's other entries are those that the
-	// owner saw: what mix makes of their dots sums up to saw. So who adds alone reads what Redis would
-	// say, to the last digit, and only what meets is summed up anew, exactly.
+	// owner saw: what mix makes of their dots sums up to saw. So who adds alone reads what Redis
+	// would say, to the last digit, and only what meets is summed up anew, exactly.
 	shown float64
 	saw   uint64
 }
@@ -162,8 +162,9 @@ func (b scoreBaseline) compare(o scoreBaseline) int {
 		b.dot.Compare(o.dot))
 }
 
-// mix returns what stands for a dot in sums that tell sets of dots apart: after each of its two numbers the
-// finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
+// mix returns what stands for a dot in sums that tell sets of dots apart: after each of its two
+// numbers the finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
+// Generators, OOPSLA 2014).
 func mix(d Dot) uint64 {
 	n := uint64(d.Replica)
 	for _, next := range [...]uint64{d.Counter, 0} {
@@ -194,8 +195,9 @@ func (s scores) sum() float64 {
 	return s.exact(s.set)
 }
 
-// exact returns the exact sum, rounded once, of a score that was set and what was added: of several shares of one
-// owner and epoch, where deltas overtake each other, that of the last, which has what is in the others.
+// exact returns the exact sum, rounded once, of a score that was set and what was added: of
+// several shares of one owner and epoch, where deltas overtake each other, that of the last,
+// which has what is in the others.
 func (s scores) exact(set float64) float64 {
 	if len(s.shares) == 0 || math.IsInf(set, 0) {
 		return set
@@ -272,8 +274,9 @@ func (s scores) add(owner ReplicaID, by, shown float64) (next scoreShare, remove
 	return next, removes
 }
 
-// carried returns the baselines that must stay after the shares were removed in tx, in the order of compare: for each
-// owner one, of its latest epoch; see tally.carried. Those that are in the cell already have a dot.
+// carried returns the baselines that must stay after the shares were removed in tx, in the order
+// of compare: for each owner one, of its latest epoch; see tally.carried. Those that are in the
+// cell already have a dot.
 func (s scores) carried(tx dotted.Tx) (stay []scoreBaseline) {
 	all := slices.Clone(s.baselines)
 	for _, share := range s.shares {

@@ -32,28 +32,28 @@ import (
 //     ever. If the delta removed anything it has a dot of no cell, which nobody has who has not merged
 //     it: so contexts tell who lacks what, removals too, in whatever order deltas came.
 //
-// A State is used by one goroutine at a time, its views included, and not copied but by Clone. Payloads
-// are shared between states and never changed.
+// A State is used by one goroutine at a time, its views included, and not copied but by Clone.
+// Payloads are shared between states and never changed.
 type State struct {
 	cells   btree.Map[dotted.Address, dotted.Cell] // of a whole state none empty; of a delta those it lists
 	context Context
 	delta   bool
 	busy    bool // an Update runs
 
-	// For Summary: visible cells by key address and shape, tallying cells by key address. For Count: what was
-	// counted, by the string's address.
+	// For Summary: visible cells by key address and shape, tallying cells by key address. For
+	// Count: what was counted, by the string's address.
 	visible btree.Map[dotted.Address, int]
 	tallies btree.Map[dotted.Address, int]
 	counted btree.Map[dotted.Address, dotted.Count]
 	timed   int // cells that say when a key expires
 
-	// For Rank and Ranked: each visible cell that stands in an order, by its container's address with its key there
-	// behind. No container's address begins another's.
+	// For Rank and Ranked: each visible cell that stands in an order, by its container's address
+	// with its key there behind. No container's address begins another's.
 	order btree.Map[dotted.Address, struct{}]
 }
 
-// ErrMissingDots is returned by Update on a state that has something that the replica did, and lacks
-// what it did before that: it would issue a dot for the second time. Use a new replica id.
+// ErrMissingDots is returned by Update on a state that has something that the replica did, and
+// lacks what it did before that: it would issue a dot for the second time. Use a new replica id.
 var ErrMissingDots = errors.New("state lacks mutations of this replica")
 
 // NewState returns an empty state.
@@ -63,24 +63,25 @@ func NewState() *State { return &State{} }
 // O(1).
 func (s *State) View() Fields { return s.ViewAt(time.Time{}) }
 
-// ViewAt is View without what has expired by a time. View itself hides nothing that was not removed.
+// ViewAt is View without what has expired by a time. View itself hides nothing that was not
+// removed.
 func (s *State) ViewAt(now time.Time) Fields {
 	return fieldsOf(&stateTx{state: s.snapshot(), now: now})
 }
 
 // Update runs fn on the keys, as a transaction of the given replica, and returns what it changed.
 // If fn returns an error, which is returned, or panics, nothing changed. If it wrote nothing, the
-// delta is empty, and merging it does nothing. now decides between concurrent writes and says what has
-// expired, to the millisecond.
+// delta is empty, and merging it does nothing. now decides between concurrent writes and says
+// what has expired, to the millisecond.
 //
-// fn uses the state by way of keys alone, which take no writes once it has returned. An Update within
-// another is refused.
+// fn uses the state by way of keys alone, which take no writes once it has returned. An Update
+// within another is refused.
 //
-// A replica id must not be used by two copies of a state: each copy that writes draws its own, and
-// so does whoever loads a state that was stored. That an older copy lacks what its id did last cannot
-// be seen: replicas that have that would never agree with it. Zero is refused, and ErrMissingDots
-// returned where there is a gap.
-// The cost is that of fn, of what it changed, and of a look at each exception of the context.
+// A replica id must not be used by two copies of a state: each copy that writes draws its own,
+// and so does whoever loads a state that was stored. That an older copy lacks what its id did
+// last cannot be seen: replicas that have that would never agree with it. Zero is refused, and
+// ErrMissingDots returned where there is a gap. The cost is that of fn, of what it changed, and
+// of a look at each exception of the context.
 func (s *State) Update(r ReplicaID, now time.Time, fn func(keys Fields) error) (delta *State, err error) {
 	return s.update(r, now, func(tx dotted.Tx) error { return fn(fieldsOf(tx)) })
 }
@@ -231,7 +232,8 @@ func (s *State) rank(a dotted.Address) int {
 	})
 }
 
-// recount takes a change of a share into what its string counts, and returns how many shares that had and has.
+// recount takes a change of a share into what its string counts, and returns how many shares that
+// had and has.
 func (s *State) recount(
 	counter dotted.Address, owner ReplicaID, old, now dotted.Cell,
 ) (shares struct{ before, after int }) {
@@ -477,8 +479,8 @@ func (t *stateTx) rollback() {
 // commit adds the transaction's dots to the context and returns its delta: the cells that it
 // touched with their new entries, under a context of the dots that it issued and those that it
 // removed. A dot that was both is in the context as well, or merging the delta twice would differ
-// from merging it once. What removes something has one dot more, of no cell: all others of its context
-// may be in those of deltas that overtake it.
+// from merging it once. What removes something has one dot more, of no cell: all others of its
+// context may be in those of deltas that overtake it.
 func (t *stateTx) commit() *State {
 	delta := &State{delta: true}
 	removes := false
@@ -601,10 +603,10 @@ func (s *State) readCell(r *wire.Reader) dotted.Cell {
 }
 
 // MarshalJSON returns what readers see, to look at or to serve: an object of keys. Strings and
-// registers are strings, as are bitmaps, counters numbers, flags true, sets, lists and streams arrays, maps and sorted
-// sets objects, HyperLogLogs their count; of several
-// types under one name there is the first of Types.First, and of concurrent values the one that
-// Get shows. Bytes that are no UTF-8 are replaced. It does not fail.
+// registers are strings, as are bitmaps, counters numbers, flags true, sets, lists and streams
+// arrays, maps and sorted sets objects, HyperLogLogs their count; of several types under one name
+// there is the first of Types.First, and of concurrent values the one that Get shows. Bytes that
+// are no UTF-8 are replaced. It does not fail.
 //
 // There is no way back: what makes the state mergeable is not in it. See MarshalBinary for that.
 func (s *State) MarshalJSON() ([]byte, error) { return s.View().appendJSON(nil), nil }

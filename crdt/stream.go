@@ -322,9 +322,9 @@ func (s Stream) AddAs(id StreamID, fields ...string) error {
 // MaxBeside is how many entries of one id AddBeside makes at most: each copies those before it.
 const MaxBeside = 64
 
-// AddBeside is AddAs that takes the last id, too, up to MaxBeside times: both entries stay, as those of two
-// replicas that gave it at once, but a Group that has read the id passes the second. So a stream
-// takes what Range passes of another one.
+// AddBeside is AddAs that takes the last id, too, up to MaxBeside times: both entries stay, as
+// those of two replicas that gave it at once, but a Group that has read the id passes the second.
+// So a stream takes what Range passes of another one.
 func (s Stream) AddBeside(id StreamID, fields ...string) error {
 	in, err := s.inside()
 	switch {

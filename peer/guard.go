@@ -7,9 +7,9 @@ import "github.com/peerd/peerd/internal/engine"
 // takes its time, and writes in another only if what it has read still holds. It decides nothing
 // across peers: two that are apart may both go on.
 //
-// A Guard is of the space whose transaction used it first, from before somebody writes to that until
-// it is dropped, and of a peer while that is open. Its methods and Tx.Guard are for one goroutine at a
-// time. The zero value guards nothing.
+// A Guard is of the space whose transaction used it first, from before somebody writes to that
+// until it is dropped, and of a peer while that is open. Its methods and Tx.Guard are for one
+// goroutine at a time. The zero value guards nothing.
 type Guard struct {
 	guard engine.Guard
 	here  []string // keys that existed

@@ -305,8 +305,9 @@ func (t *talk) ask(q antientropy.Request) (resp antientropy.Response, err error)
 	return resp, err
 }
 
-// busy returns engine.ErrBusy in the place of an error by which a source says that it serves no more repairs now: where
-// many spaces or hosts are filled that is so for most of them, each second, and nothing that people should look into.
+// busy returns engine.ErrBusy in the place of an error by which a source says that it serves no
+// more repairs now: where many spaces or hosts are filled that is so for most of them, each
+// second, and nothing that people should look into.
 func busy(err error) error {
 	var reset *libnet.StreamError
 	if errors.As(err, &reset) && reset.Remote && reset.ErrorCode == libnet.StreamResourceLimitExceeded {

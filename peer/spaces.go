@@ -136,8 +136,8 @@ const (
 	leastCache = 1 << 20
 )
 
-// restsAfter is how long others must be used, and a space not, until it leaves its cache to them: those that take turns
-// would lose theirs to each other.
+// restsAfter is how long others must be used, and a space not, until it leaves its cache to them:
+// those that take turns would lose theirs to each other.
 const restsAfter = time.Minute
 
 // share is what decides on a space's share of memory.
@@ -149,8 +149,8 @@ type share struct {
 	given         [2]int64  // what the space was told
 }
 
-// lookAtUse looks which spaces were used since the last time, and returns how many were written to, and how many do not
-// rest. While none is used none comes to rest.
+// lookAtUse looks which spaces were used since the last time, and returns how many were written
+// to, and how many do not rest. While none is used none comes to rest.
 func lookAtUse(all []*space, now time.Time) (writing, used int) {
 	var last time.Time
 	for _, s := range all {
@@ -471,8 +471,8 @@ func (p *Peer) followDirectory() {
 	}
 }
 
-// nextChange returns once what is watched has changed, or after a time if something failed, as the reading of the watch
-// may too. It reports whether the peer goes on.
+// nextChange returns once what is watched has changed, or after a time if something failed, as
+// the reading of the watch may too. It reports whether the peer goes on.
 func (p *Peer) nextChange(ctx context.Context, w *Watch, failed bool, again time.Duration) bool {
 	limit, done := ctx, context.CancelFunc(func() {})
 	if failed {
@@ -652,7 +652,8 @@ func (p *Peer) remove(s *space, why error) error {
 }
 
 // part closes a space that was dropped, once its loop and all views have ended, and deletes its
-// records. Its log is given up before: writes may be refused for want of that room, and a view may last.
+// records. Its log is given up before: writes may be refused for want of that room, and a view
+// may last.
 func (p *Peer) part(s *space, why error) {
 	<-s.stopped
 	if err := p.committer.Forget(s.number); err != nil {

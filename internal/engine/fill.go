@@ -23,11 +23,11 @@ import (
 // before, and so has the checkpoint, which only moves along the log. One batch ends it, with the
 // checkpoint that has the source's context, and without the mark. The log says nothing of it.
 //
-// If its source goes away, or this process ends, what has come waits for the next one, which goes on
-// behind it. Each source sends cells of its own moment: so once all has come it is compared with the last one's,
-// and what differs is staged and written before anybody sees any of it. Until then nothing that
-// came is in the context: in the end that is the last source's, and the cells are no more and no
-// less than what stands for.
+// If its source goes away, or this process ends, what has come waits for the next one, which goes
+// on behind it. Each source sends cells of its own moment: so once all has come it is compared
+// with the last one's, and what differs is staged and written before anybody sees any of it.
+// Until then nothing that came is in the context: in the end that is the last source's, and the
+// cells are no more and no less than what stands for.
 //
 // That goes well only as long as the replica holds nothing: with its first commit a filling has
 // failed. What was written goes, and the next repair compares.
@@ -61,9 +61,9 @@ func (r *replica) newFilling() *filling {
 	return f
 }
 
-// leafEntries are entries of the index of leaves that wait to be written in their order, which is another than that in which
-// cells come: the store puts in its place with less work what comes in order. The mark says up to which cell they are
-// written.
+// leafEntries are entries of the index of leaves that wait to be written in their order, which is
+// another than that in which cells come: the store puts in its place with less work what comes in
+// order. The mark says up to which cell they are written.
 type leafEntries struct {
 	keys   [][]byte
 	bytes  int
@@ -305,8 +305,8 @@ func (r *replica) leaveFilling(p *repairSession) {
 	}
 }
 
-// passOn has the checkpoint of a replica that is being filled, which has nothing in the log, move up to where that is
-// synced: what others write is not kept for it. It reports whether it had to.
+// passOn has the checkpoint of a replica that is being filled, which has nothing in the log, move
+// up to where that is synced: what others write is not kept for it. It reports whether it had to.
 func (r *replica) passOn() (did bool) {
 	at := r.logs.Synced()
 	if !r.fills() || r.filling.ended.Load() || r.saving != nil || r.unsaved() ||
@@ -351,8 +351,8 @@ func decodeFillingMark(record []byte) (m fillingMark, err error) {
 	return m, err
 }
 
-// removeComing returns a task: what a crash left of the cell that was coming is removed. The next source may have
-// something else there.
+// removeComing returns a task: what a crash left of the cell that was coming is removed. The next
+// source may have something else there.
 func (r *replica) removeComing(m fillingMark, came dotted.Address) (parts []task) {
 	if m.coming == "" || dotted.ComparePlaces(m.coming, came) <= 0 {
 		return nil // it is there
@@ -384,8 +384,9 @@ func (r *replica) removeFilling() (parts []task) {
 	}))
 }
 
-// resumeFilling has what came of a filling that a crash interrupted wait for the next source; if it
-// cannot go on that is removed. It is called while the store is opened, before anything else is read.
+// resumeFilling has what came of a filling that a crash interrupted wait for the next source; if
+// it cannot go on that is removed. It is called while the store is opened, before anything else
+// is read.
 func (r *replica) resumeFilling() error {
 	snap := r.st.Snapshot()
 	defer snap.Close()
@@ -410,10 +411,11 @@ func (r *replica) resumeFilling() error {
 	return err
 }
 
-// interruptedFilling returns the one whose cells are there, counted anew, and what its mark says: what was computed from
-// a cell was written with it, but for the sums over the last key and the newest entries of the index of leaves. It is nil
-// if there is nothing worth it, if a record is rotten, if something was written to the log since, or if all had come: then
-// it may be that what the sources differed in was being written.
+// interruptedFilling returns the one whose cells are there, counted anew, and what its mark says:
+// what was computed from a cell was written with it, but for the sums over the last key and the
+// newest entries of the index of leaves. It is nil if there is nothing worth it, if a record is
+// rotten, if something was written to the log since, or if all had come: then it may be that what
+// the sources differed in was being written.
 func (r *replica) interruptedFilling(snap store.Snapshot) (f *filling, mark fillingMark, err error) {
 	record, _, err := snap.Get(keyFilling)
 	if err != nil {

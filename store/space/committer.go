@@ -130,8 +130,8 @@ func (c *Committer) Kept(n Number) int64 {
 	return int64(c.log.Next() - max(own.needs, c.log.First()))
 }
 
-// Forget ends a space's claim: its log is closed, and what no other space needs is dropped. The others do not say again
-// what they need while they rest.
+// Forget ends a space's claim: its log is closed, and what no other space needs is dropped. The
+// others do not say again what they need while they rest.
 func (c *Committer) Forget(n Number) error {
 	c.dropping.Lock()
 	defer c.dropping.Unlock()
@@ -315,7 +315,8 @@ func (c *Committer) dropBefore(own *claim, p store.Position) error {
 	return c.log.DropBefore(least)
 }
 
-// unneeded returns up to where no space needs the log, or p if that is before. It is called with mu held.
+// unneeded returns up to where no space needs the log, or p if that is before. It is called with
+// mu held.
 func (c *Committer) unneeded(p store.Position) store.Position {
 	least := p
 	for _, other := range c.claims {

@@ -183,7 +183,8 @@ func (t *Table) find(name string) (found entry, ok bool) {
 	return found, ok
 }
 
-// put adds an entry, or changes it. It is called with mu held, or before anybody else has the table.
+// put adds an entry, or changes it. It is called with mu held, or before anybody else has the
+// table.
 func (t *Table) put(e entry) {
 	t.entries[e.Number] = e
 	t.newest[e.Name] = max(t.newest[e.Name], e.Number)

@@ -39,9 +39,10 @@ type Shape struct {
 	Next   uint64 // the number that the next new node has; of those below it some are there
 }
 
-// Node is a leaf, with keys in ascending order, or an inner node. Then its keys are lower bounds for
-// what is below each kid but the first, of which they say nothing. They are in one string, so that
-// who searches them stays where he is in memory, and the collector has nothing to do with each.
+// Node is a leaf, with keys in ascending order, or an inner node. Then its keys are lower bounds
+// for what is below each kid but the first, of which they say nothing. They are in one string, so
+// that who searches them stays where he is in memory, and the collector has nothing to do with
+// each.
 type Node struct {
 	Kids []Kid // none in a leaf
 
