@@ -192,6 +192,13 @@ func (m *machine) openBase() {
 	set("load", m.loadParts)
 	set(concatenation, m.concat)
 	set(indexing, func(l *lua.LState) int { return push(l, m.meter.index(l.Get(1))) })
+	set(passing, func(l *lua.LState) int { return l.GetTop() })
+	set(counting, func(l *lua.LState) int {
+		if f, ok := toNumber(l.Get(1)); ok {
+			return push(l, lua.LNumber(f))
+		}
+		return push(l, l.Get(1))
+	})
 }
 
 func firstLine(source string) string {
