@@ -26,7 +26,8 @@ var everyCommand = table()
 
 // TestRandomCommandsAreAnsweredAsRedisAnswersThem sends the same to a Redis server that it starts
 // and to ours: every command of the table but those in incomparable, with random arguments, one by
-// one, in pipelines and in MULTI, over RESP2 and RESP3. What may differ stands in tolerated.
+// one, in pipelines and in MULTI, over RESP2 and RESP3, and random scripts. What may differ stands in
+// tolerated.
 func TestRandomCommandsAreAnsweredAsRedisAnswersThem(t *testing.T) {
 	theirs := startRedis(t)
 	_, ours := startServer(t, Config{db: newMemory(t)})
@@ -329,8 +330,11 @@ var scriptsAround = []string{"return redis.call(unpack(ARGV))", "return redis.pc
 	"redis.call('incr', 'k0') return {redis.pcall(unpack(ARGV)), redis.pcall('get', 'k0')}",
 	"redis.setresp(3) return redis.pcall(unpack(ARGV))"}
 
-// command returns a random call of a random command.
+// command returns a random call of a random command, or of a random script.
 func (d *differing) command() []string {
+	if d.rand.IntN(20) == 0 {
+		return d.program()
+	}
 	args := d.simple()
 	// In Lua a map has no order, as XINFO's and its like are in RESP3.
 	_, any := unordered[args[0]]

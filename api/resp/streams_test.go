@@ -126,7 +126,7 @@ func TestXReadReturnsAllHoweverMuch(t *testing.T) {
 // fillStream adds entries with the ids 1-1 to n-1.
 func fillStream(p *peer, key string, n int) {
 	p.t.Helper()
-	const add = "for i = ARGV[1] + 0, ARGV[2] + 0 do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end"
+	const add = "for i = ARGV[1], ARGV[2] do redis.call('xadd', KEYS[1], i .. '-1', 'f', 'v') end"
 	for from := 1; from <= n; from += 20_000 {
 		p.send([]string{"EVAL", add, "1", key, fmt.Sprint(from), fmt.Sprint(min(n, from+19_999))})
 		p.reply()

@@ -64,8 +64,18 @@ func generator(th *lua.LState, resume lua.LGFunction) lua.LGFunction {
 		if why := unresumable(l, th); why != "" {
 			l.RaiseError("%s", why)
 		}
-		failed := true
-		defer func() { th.Dead = th.Dead || failed }()
+		failed, raise := true, l.Panic
+		l.Panic = func(in *lua.LState) {
+			if l.Panic = raise; in != l { // raised anew, it closes upvalues here too: see protected
+				raised := in.Get(-1)
+				if s, ok := raised.(lua.LString); ok {
+					raised = lua.LString(where(l, 1)) + s
+				}
+				l.Error(raised, 0)
+			}
+			raise(l)
+		}
+		defer func() { l.Panic, th.Dead = raise, th.Dead || failed }()
 		n := resume(l)
 		failed = false
 		return n

@@ -5,7 +5,9 @@
 //
 // # The machine
 //
-// The interpreter is github.com/yuin/gopher-lua, whose language is Lua 5.1. All libraries are this
+// The interpreter is github.com/yuin/gopher-lua, whose language is Lua 5.1. What it does otherwise is
+// set right: by the rewriter, which changes a text before it is compiled; by the metatable of
+// strings, see arithmetic; and by protected, where errors are caught. All libraries are this
 // package's own, since they are to answer as Redis' do, and to be bounded. A Program is compiled
 // once, and any number of runs may use it at once; each has a machine of a pool for itself. What a
 // machine shows to scripts cannot be changed by them: globals and libraries are empty tables, whose
@@ -32,9 +34,10 @@
 //
 // Errors that the interpreter itself raises, and those of its compiler, read otherwise than Lua's,
 // which name the variable: see redisText. Texts may use goto, labels and "\x41" of later Lua. The
-// order of pairs is that of insertion. Arithmetic on strings takes "010" as an octal number. The
-// package sets lua.MaxArrayIndex, which is the whole process's.
+// order of pairs is that of insertion. The package sets lua.MaxArrayIndex, which is the whole
+// process's.
 //
 // What scripts return is compared with Redis by the conversations in api/resp/testdata/redis,
-// lua.txt and scripting.txt. The tests here are about what bounds them.
+// lua.txt and scripting.txt, and by random programs, see lua_differ_test.go there. The tests here are
+// about what bounds them.
 package script

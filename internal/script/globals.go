@@ -192,6 +192,13 @@ func (m *machine) openBase() {
 	set("load", m.loadParts)
 	set(concatenation, m.concat)
 	set(indexing, func(l *lua.LState) int { return push(l, m.meter.index(l.Get(1))) })
+	set(passing, func(l *lua.LState) int { return l.GetTop() })
+	set(counting, func(l *lua.LState) int {
+		if f, ok := toNumber(l.Get(1)); ok {
+			return push(l, lua.LNumber(f))
+		}
+		return push(l, l.Get(1))
+	})
 }
 
 func firstLine(source string) string {
@@ -301,8 +308,7 @@ func where(l *lua.LState, level int) string {
 func (m *machine) pcall(l *lua.LState) int {
 	someArg(l, 1, "pcall")
 	n := l.GetTop()
-	err := l.PCall(n-1, lua.MultRet, nil)
-	m.goOn()
+	err := m.protected(l, n-1)
 	if err == nil {
 		l.Insert(lua.LTrue, 1)
 		return l.GetTop()
@@ -346,21 +352,16 @@ func object(err error) lua.LValue {
 func (m *machine) xpcall(l *lua.LState) int {
 	handler := functionArg(l, 2, "xpcall")
 	l.Push(l.Get(1))
-	err := l.PCall(0, lua.MultRet, m.l.NewFunction(func(l *lua.LState) int {
-		raised := l.Get(1)
-		if s, ok := raised.(lua.LString); ok {
-			raised = lua.LString(redisText(string(s)))
-		}
-		push(l, handler, m.caught(raised))
-		l.Call(1, 1)
-		return 1
-	}))
-	m.goOn()
+	err := m.protected(l, 0)
 	if err == nil {
 		l.Insert(lua.LTrue, 3)
 		return l.GetTop() - 2
 	}
-	return push(l, lua.LFalse, object(err))
+	push(l, handler, m.caught(object(err)))
+	if err = m.protected(l, 1); err != nil {
+		return push(l, lua.LFalse, m.caught(object(err)))
+	}
+	return push(l, lua.LFalse, l.Get(3))
 }
 
 func selectArgs(l *lua.LState) int {

@@ -146,14 +146,24 @@ func syntaxError(err error, name string) error {
 const (
 	concatenation = "\x00concat" // stands for the operator
 	indexing      = "\x00index"
+	counting      = "\x00count"
+	passing       = "\x00pass" // returns its arguments
 )
 
 // rewriter changes a chunk before it is compiled. Two strings are put together by a function, which
-// can count what that takes, and numbers are written as Lua 5.1 reads them. It panics where the
-// syntax is nested too deep.
+// can count what that takes, numbers are written as Lua 5.1 reads them, and what the interpreter's
+// compiler gets wrong is written otherwise. It panics where the syntax is nested too deep.
 type rewriter struct {
-	name  string
-	depth int
+	name      string
+	depth     int
+	functions int         // so far
+	around    surrounding // of what is rewritten
+}
+
+// surrounding is the loop around a statement.
+type surrounding struct {
+	functions int  // before it
+	closes    bool // a break in it lets go of what functions refer to
 }
 
 func (w *rewriter) enter() {
@@ -165,12 +175,13 @@ func (w *rewriter) enter() {
 func (w *rewriter) block(stmts []ast.Stmt) {
 	w.enter()
 	defer func() { w.depth-- }()
-	for _, s := range stmts {
-		w.stmt(s)
+	for i, s := range stmts {
+		stmts[i] = w.stmt(s)
 	}
 }
 
-func (w *rewriter) stmt(s ast.Stmt) {
+// stmt returns what a statement becomes.
+func (w *rewriter) stmt(s ast.Stmt) ast.Stmt {
 	switch s := s.(type) {
 	case *ast.AssignStmt:
 		w.exprs(s.Lhs)
@@ -180,37 +191,168 @@ func (w *rewriter) stmt(s ast.Stmt) {
 			}
 		}
 		w.exprs(s.Rhs)
+		return inTurn(s)
 	case *ast.LocalAssignStmt:
 		w.exprs(s.Exprs)
+		outOfItself(s)
 	case *ast.FuncCallStmt:
 		w.expr(&s.Expr)
 	case *ast.DoBlockStmt:
 		w.block(s.Stmts)
 	case *ast.WhileStmt:
 		w.expr(&s.Condition)
-		w.block(s.Stmts)
+		w.loop(&s.Stmts, s)
+		if truth, known := constant(s.Condition); known && !truth {
+			return do(s)
+		}
 	case *ast.RepeatStmt:
 		w.expr(&s.Condition)
-		w.block(s.Stmts)
+		w.loop(&s.Stmts, s)
 	case *ast.IfStmt:
 		w.expr(&s.Condition)
 		w.block(s.Then)
 		w.block(s.Else)
-	case *ast.NumberForStmt:
-		w.expr(&s.Init)
-		w.expr(&s.Limit)
-		if s.Step != nil {
-			w.expr(&s.Step)
+		switch truth, known := constant(s.Condition); {
+		case known && truth:
+			return do(s, s.Then...)
+		case known:
+			return do(s, s.Else...)
 		}
-		w.block(s.Stmts)
+	case *ast.NumberForStmt:
+		for _, e := range []*ast.Expr{&s.Init, &s.Limit, &s.Step} {
+			if *e != nil {
+				w.expr(e)
+				w.count(e)
+			}
+		}
+		w.loop(&s.Stmts, s)
 	case *ast.GenericForStmt:
 		w.exprs(s.Exprs)
-		w.block(s.Stmts)
+		w.loop(&s.Stmts, s)
+		return beforehand(s)
 	case *ast.FuncDefStmt:
-		w.block(s.Func.Stmts)
+		w.function(s.Func)
 	case *ast.ReturnStmt:
 		w.exprs(s.Exprs)
+	case *ast.BreakStmt:
+		return w.leave(s)
 	}
+	return s
+}
+
+// inTurn has an assignment read all values before it writes one, from the last to the first. The
+// compiler has a local written before the next value is read, and within "and" and "or"; and where
+// a function's last parameter is to take a value in parentheses, it has the call made right there.
+func inTurn(a *ast.AssignStmt) ast.Stmt {
+	if len(a.Lhs) == 1 && len(a.Rhs) == 1 {
+		adjust(a.Rhs[0], false) // one is taken all the same
+		_, variable := a.Lhs[0].(*ast.IdentExpr)
+		if _, logical := a.Rhs[0].(*ast.LogicalOpExpr); !variable || !logical {
+			return a
+		}
+	}
+	places := placed(&ast.LocalAssignStmt{}, a)
+	values := placed(&ast.LocalAssignStmt{Exprs: a.Rhs}, a)
+	hold := func(e *ast.Expr) {
+		name := fmt.Sprint("\x00", len(places.Names))
+		places.Names, places.Exprs = append(places.Names, name), append(places.Exprs, single(*e))
+		*e = placed(&ast.IdentExpr{Value: name}, *e)
+	}
+	for i, e := range a.Lhs {
+		if at, ok := e.(*ast.AttrGetExpr); ok {
+			hold(&at.Object)
+			if _, known := constant(at.Key); !known {
+				hold(&at.Key)
+			}
+		}
+		values.Names = append(values.Names, fmt.Sprint("\x00v", i))
+	}
+	stmts := []ast.Stmt{places, values}
+	for i := len(a.Lhs) - 1; i >= 0; i-- {
+		value := placed(&ast.IdentExpr{Value: values.Names[i]}, a.Lhs[i])
+		one := &ast.AssignStmt{Lhs: a.Lhs[i : i+1], Rhs: []ast.Expr{value}}
+		stmts = append(stmts, placed(one, a))
+	}
+	return do(a, stmts...)
+}
+
+// outOfItself has a function not see the local that it is the value of, unless it is a "local
+// function", which has a last line.
+func outOfItself(s *ast.LocalAssignStmt) {
+	if len(s.Exprs) != 1 || s.LastLine() != 0 {
+		return
+	}
+	if _, ok := s.Exprs[0].(*ast.FunctionExpr); ok {
+		s.Exprs = append(s.Exprs, placed(&ast.NilExpr{}, s)) // as the compiler looks for one alone
+	}
+}
+
+// count has a loop count by the number that a string stands for.
+func (w *rewriter) count(at *ast.Expr) {
+	switch (*at).(type) {
+	case *ast.NumberExpr, *ast.ArithmeticOpExpr, *ast.UnaryMinusOpExpr, *ast.UnaryLenOpExpr:
+		return
+	}
+	*at = w.call(counting, *at, single(*at))
+}
+
+// beforehand has what a loop goes over be three values before it begins. How many of them the
+// compiler sets follows from how many variables the loop has, and it writes over what the first is
+// called or looked up in.
+func beforehand(s *ast.GenericForStmt) ast.Stmt {
+	over := placed(&ast.LocalAssignStmt{Names: []string{"\x00f", "\x00s", "\x00c"}, Exprs: s.Exprs}, s)
+	s.Exprs = nil
+	for _, name := range over.Names {
+		s.Exprs = append(s.Exprs, placed(&ast.IdentExpr{Value: name}, s))
+	}
+	return do(s, over, s)
+}
+
+// ofLoop is a local of a loop's body.
+const ofLoop = "\x00loop"
+
+// loop rewrites the body of a loop.
+func (w *rewriter) loop(body *[]ast.Stmt, of ast.PositionHolder) {
+	outer := w.around
+	w.around = surrounding{functions: w.functions}
+	w.block(*body)
+	if w.around.closes {
+		local := placed(&ast.LocalAssignStmt{Names: []string{ofLoop}}, of)
+		*body = append([]ast.Stmt{local}, *body...)
+	}
+	w.around = outer
+}
+
+// leave returns what becomes of a break. A loop must not begin with a jump, which the compiler, once
+// it has resolved that, takes for another one. And the compiler lets go of what functions refer to
+// if they refer to a local of the loop's body itself, not of a block in it: so one does.
+func (w *rewriter) leave(s *ast.BreakStmt) ast.Stmt {
+	first := placed(&ast.LocalAssignStmt{Names: []string{"\x00"}}, s)
+	if w.functions > w.around.functions {
+		w.around.closes = true
+		local := placed(&ast.IdentExpr{Value: ofLoop}, s)
+		refers := placed(&ast.ReturnStmt{Exprs: []ast.Expr{local}}, s)
+		f := placed(&ast.FunctionExpr{ParList: &ast.ParList{}, Stmts: []ast.Stmt{refers}}, s)
+		first.Exprs = []ast.Expr{f}
+	}
+	return do(s, first, s)
+}
+
+func (w *rewriter) function(f *ast.FunctionExpr) {
+	w.functions++
+	w.block(f.Stmts)
+}
+
+// do returns a block of statements, in the place of another.
+func do(of ast.PositionHolder, stmts ...ast.Stmt) ast.Stmt {
+	return placed(&ast.DoBlockStmt{Stmts: stmts}, of)
+}
+
+// placed gives a node the lines of another.
+func placed[N ast.PositionHolder](n N, of ast.PositionHolder) N {
+	n.SetLine(of.Line())
+	n.SetLastLine(of.LastLine())
+	return n
 }
 
 func (w *rewriter) exprs(list []ast.Expr) {
@@ -232,12 +374,14 @@ func (w *rewriter) expr(at *ast.Expr) {
 		w.expr(&e.Key)
 	case *ast.TableExpr:
 		for _, f := range e.Fields {
+			w.expr(&f.Value)
 			if f.Key != nil {
 				w.expr(&f.Key)
 				w.index(&f.Key)
+				single(f.Value) // which the compiler does not know of the last field
 			}
-			w.expr(&f.Value)
 		}
+		e.Fields = w.list(e.Fields)
 	case *ast.FuncCallExpr:
 		if e.Func != nil {
 			w.expr(&e.Func)
@@ -249,6 +393,12 @@ func (w *rewriter) expr(at *ast.Expr) {
 	case *ast.LogicalOpExpr:
 		w.expr(&e.Lhs)
 		w.expr(&e.Rhs)
+		if truth, known := constant(e.Lhs); known {
+			*at = e.Lhs
+			if truth == (e.Operator == "and") {
+				*at = single(e.Rhs)
+			}
+		}
 	case *ast.RelationalOpExpr:
 		w.expr(&e.Lhs)
 		w.expr(&e.Rhs)
@@ -261,11 +411,42 @@ func (w *rewriter) expr(at *ast.Expr) {
 		w.expr(&e.Expr)
 	case *ast.UnaryNotOpExpr:
 		w.expr(&e.Expr)
+		switch truth, known := constant(e.Expr); {
+		case known && truth:
+			*at = placed(&ast.FalseExpr{}, e)
+		case known:
+			*at = placed(&ast.TrueExpr{}, e)
+		}
 	case *ast.UnaryLenOpExpr:
 		w.expr(&e.Expr)
 	case *ast.FunctionExpr:
-		w.block(e.Stmts)
+		w.function(e)
 	}
+}
+
+// list keeps what may not follow on every fiftieth item of a list in front of it, or within. Fifty
+// are stored at once, and again at a key behind them, or where a call at the end has its values
+// stored: by then others are in their registers.
+func (w *rewriter) list(fields []*ast.Field) []*ast.Field {
+	items := 0
+	for i := 0; i < len(fields); i++ {
+		if fields[i].Key == nil {
+			items++
+		}
+		if items == 0 || items%lua.FieldsPerFlush != 0 {
+			continue
+		}
+		for ; i+1 < len(fields) && fields[i+1].Key != nil; i++ {
+			fields[i], fields[i+1] = fields[i+1], fields[i]
+		}
+		if i+2 == len(fields) {
+			last := fields[i+1].Value
+			all := w.call(passing, last, fields[i].Value, last)
+			fields[i].Value = adjust(all, false)
+			return fields[:i+1]
+		}
+	}
+	return fields
 }
 
 // index has the meter look at what may be a large index that something is assigned to.
@@ -278,20 +459,25 @@ func (w *rewriter) index(at *ast.Expr) {
 			return
 		}
 	}
-	call := w.call(indexing, *at)
-	call.Args = []ast.Expr{single(*at)}
-	*at = call
+	*at = w.call(indexing, *at, single(*at))
+}
+
+// constant reports whether the compiler knows an expression's value, and how a condition takes it.
+// It jumps at some of these at once: loops must not begin so, see leave.
+func constant(e ast.Expr) (truth, known bool) {
+	switch e.(type) {
+	case *ast.FalseExpr, *ast.NilExpr:
+		return false, true
+	case *ast.TrueExpr, *ast.NumberExpr, *ast.StringExpr:
+		return true, true
+	}
+	return false, false
 }
 
 // call returns a call of a function of the machine's, in the place of an expression.
-func (w *rewriter) call(function string, e ast.Expr) *ast.FuncCallExpr {
-	name := &ast.IdentExpr{Value: function}
-	call := &ast.FuncCallExpr{Func: name, AdjustRet: true}
-	name.SetLine(e.Line())
-	name.SetLastLine(e.LastLine())
-	call.SetLine(e.Line())
-	call.SetLastLine(e.LastLine())
-	return call
+func (w *rewriter) call(function string, e ast.Expr, args ...ast.Expr) *ast.FuncCallExpr {
+	name := placed(&ast.IdentExpr{Value: function}, e)
+	return placed(&ast.FuncCallExpr{Func: name, Args: args, AdjustRet: true}, e)
 }
 
 // mostOperands is how many strings one call puts together: each takes a register.
@@ -317,12 +503,15 @@ func (w *rewriter) concat(e *ast.StringConcatOpExpr) ast.Expr {
 }
 
 // single has an expression be one value, as the operand of an operator is.
-func single(e ast.Expr) ast.Expr {
+func single(e ast.Expr) ast.Expr { return adjust(e, true) }
+
+// adjust has a call, or "...", be one value or all.
+func adjust(e ast.Expr, one bool) ast.Expr {
 	switch e := e.(type) {
 	case *ast.FuncCallExpr:
-		e.AdjustRet = true
+		e.AdjustRet = one
 	case *ast.Comma3Expr:
-		e.AdjustRet = true
+		e.AdjustRet = one
 	}
 	return e
 }

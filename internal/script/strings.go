@@ -63,6 +63,9 @@ func (m *machine) openString() {
 	})
 	meta := m.l.NewTable()
 	meta.RawSetString("__index", t)
+	for event, calculate := range arithmetic {
+		meta.RawSetString(event, m.l.NewFunction(m.operator(event, calculate)))
+	}
 	m.l.SetMetatable(lua.LString(""), meta)
 }
 
