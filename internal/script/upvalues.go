@@ -1,6 +1,7 @@
 package script
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"unsafe"
@@ -8,45 +9,45 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// upvalue is lua.Upvalue: a local of a call that functions refer to. While it is open it is the
-// register of the local.
-type upvalue struct {
-	next   *upvalue
-	_      unsafe.Pointer // the registers
-	_      int
-	_      lua.LValue // once it is closed
-	closed bool
-}
+// Where a thread has its open upvalues, each a local of a call that functions refer to, in the order
+// of their registers, and whether somebody handles errors; and where an upvalue has the next, and
+// whether it is closed.
+var (
+	offsetOfOpen    = offset[lua.LState]("uvcache")
+	offsetOfHandled = offset[lua.LState]("hasErrorFunc")
+	offsetOfNext    = offset[lua.Upvalue]("next")
+	offsetOfClosed  = offset[lua.Upvalue]("closed")
+)
 
-// Where a thread has its open upvalues, in the order of their registers, and whether somebody
-// handles errors.
-var offsetOfOpen, offsetOfHandled = offset("uvcache"), offset("hasErrorFunc")
-
-func offset(field string) uintptr {
-	f, ok := reflect.TypeFor[lua.LState]().FieldByName(field)
+func offset[T any](field string) uintptr {
+	of := reflect.TypeFor[T]()
+	f, ok := of.FieldByName(field)
 	if !ok {
-		panic("a thread has no " + field)
+		panic(fmt.Sprintf("%v has no %s", of, field))
 	}
 	return f.Offset
 }
+
+// fieldOf returns where a field of something is.
+func fieldOf[F, T any](of *T, offset uintptr) *F { return (*F)(unsafe.Add(unsafe.Pointer(of), offset)) }
 
 // protected calls a function of the stack as PCall does. Where an error is raised that nobody
 // handles the interpreter closes the upvalues of all calls, which are to be open again in those that
 // go on. If somebody handled errors, it would close none.
 func (m *machine) protected(l *lua.LState, args int) error {
-	first := (**upvalue)(unsafe.Add(unsafe.Pointer(l), offsetOfOpen))
-	var open []*upvalue
-	for u := *first; u != nil; u = u.next {
+	first := fieldOf[*lua.Upvalue](l, offsetOfOpen)
+	var open []*lua.Upvalue
+	for u := *first; u != nil; u = *fieldOf[*lua.Upvalue](u, offsetOfNext) {
 		open = append(open, u)
 	}
 	m.meter.work(len(open))
-	*(*bool)(unsafe.Add(unsafe.Pointer(l), offsetOfHandled)) = false
+	*fieldOf[bool](l, offsetOfHandled) = false
 	err := l.PCall(args, lua.MultRet, nil)
 	m.goOn()
 	if err != nil {
 		*first = nil
 		for _, u := range slices.Backward(open) {
-			u.next, u.closed = *first, false
+			*fieldOf[*lua.Upvalue](u, offsetOfNext), *fieldOf[bool](u, offsetOfClosed) = *first, false
 			*first = u
 		}
 	}
