@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -149,4 +150,30 @@ func TestAGuardIsKeptBeforeItsSpaceIsThere(t *testing.T) {
 	}
 	expect("the space was dropped", orders, kept, true)
 	expect("it was guarded after that", orders, guard("k"), false)
+}
+
+// TestGuardsOfSpacesThatNeverAreAreForgotten once they are released.
+func TestGuardsOfSpacesThatNeverAreAreForgotten(t *testing.T) {
+	p := alone(t, Config{})
+	guard := func(name string) {
+		g := &Guard{}
+		defer g.Release()
+		err := mustSpace(t, p, name).Update(t.Context(), func(tx *Tx) error { tx.Guard(g, "k"); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		guard(fmt.Sprint("s", i))
+	}
+	unheld := 0
+	p.guards.Range(func(name, _ any) bool {
+		if p.space(name.(string)) == nil {
+			unheld++
+		}
+		return true
+	})
+	if unheld > 1 { // that of the last one
+		t.Errorf("guards of %d spaces that are not there are kept", unheld)
+	}
 }

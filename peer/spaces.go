@@ -305,13 +305,22 @@ func (p *Peer) begin(ctx context.Context, name string, u *update) (*space, []err
 			s.counters.failed.Add(draft.counters.failed.Load())
 		}
 	}
-	if p.space(name) == nil && !p.guardsOf(name).Used() {
-		p.guards.Delete(name)
-	}
+	p.forgetGuards()
 	if err != nil {
 		return nil, repeat(err, len(u.fns))
 	}
 	return nil, u.result()
+}
+
+// forgetGuards forgets the guards of spaces that are not held, unless somebody uses them. Called
+// under making.
+func (p *Peer) forgetGuards() {
+	p.guards.Range(func(name, of any) bool {
+		if p.space(name.(string)) == nil && !of.(*engine.Guards).Used() {
+			p.guards.Delete(name)
+		}
+		return true
+	})
 }
 
 // run runs transactions of a space that is nowhere else than in memory, and returns the log of what
