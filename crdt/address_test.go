@@ -129,16 +129,16 @@ func TestAStreamNearTheLimitsIsWrittenToWholeOrNot(t *testing.T) {
 	for size := MaxName - 36; size < MaxName-22; size += 2 {
 		mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {
 			f := fieldsOf(tx).Map(nuls(MaxName)).Map("m").Fields
-			group := nuls(size)
+			group := f.Stream("s").Group(nuls(size))
 			for _, id := range []StreamID{{1, 1}, {1 << 60, 1 << 60}} {
 				if err := f.Stream("s").AddAs(id, "f", "v"); err != nil {
 					return err
 				}
 			}
-			if _, err := f.Stream("s").Group(group).Create(GroupInfo{}); err != nil {
+			if _, err := group.Create(GroupInfo{}); err != nil {
 				return err
 			}
-			n := refused(t, f, func() error { return second(f.Stream("s").Group(group).Read("", epochStart, 0, false)) })
+			n := refused(t, f, func() error { return second(group.Read("", epochStart, 0, false)) })
 			none, some = none+n, some+1-n
 			return nil
 		})
@@ -148,8 +148,8 @@ func TestAStreamNearTheLimitsIsWrittenToWholeOrNot(t *testing.T) {
 	}
 }
 
-// TestOneOfManyThatIsTooLongRefusesAll has paths so long that the first id is within the limits and the second is not, or the
-// chunks of a bitmap but one.
+// TestOneOfManyThatIsTooLongRefusesAll has paths so long that the first id is within the limits and the second is not,
+// or all chunks of a bitmap but one.
 func TestOneOfManyThatIsTooLongRefusesAll(t *testing.T) {
 	short, long := StreamID{1, 1}, StreamID{1 << 60, 1 << 60}
 	mustUpdate(t, NewState(), 1, func(tx dotted.Tx) error {

@@ -160,8 +160,7 @@ func TestWhoAddsAloneReadsWhatFloatingPointSays(t *testing.T) {
 	}
 }
 
-// TestAScoreToWhichManyHaveAddedIsReadInOnePass: a few ten thousand who each went through the whole cell again would take
-// minutes.
+// TestAScoreToWhichManyHaveAddedIsReadInOnePass: ten thousands who each went through the cell again would take minutes.
 func TestAScoreToWhichManyHaveAddedIsReadInOnePass(t *testing.T) {
 	const many = 300
 	s := NewState()
