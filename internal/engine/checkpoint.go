@@ -30,6 +30,7 @@ import (
 // How checkpoints are paced.
 const (
 	checkpointBytes = 512 << 10   // about how many one step writes at most: see piece
+	checkpointItems = 4096        // and how many records
 	checkpointEvery = time.Minute // one begins so long after the last, if there is something to be written
 	agesEvery       = time.Minute // between two looks at the age of the log's oldest record
 
@@ -291,9 +292,9 @@ func (w *treeWriter) item(it *item) error {
 		}
 	}
 	w.items = append(w.items, it)
-	w.r.spend(workCut + workOf(bytes))
+	w.r.spend(workSaved + workOf(bytes))
 	w.r.transacted(last)
-	w.full = len(w.items) >= w.r.perBatch() || w.batch.Bytes() >= w.most ||
+	w.full = len(w.items) >= min(checkpointItems, w.r.cfg.MaxBatch) || w.batch.Bytes() >= w.most ||
 		w.r.spentSince(w.began)
 	return nil
 }

@@ -727,6 +727,7 @@ const (
 	workMiss        = 8  // and had to be read from the store
 	workRecord      = 4  // a record of the log that was read
 	workCut         = 8  // or cut off
+	workSaved       = 2  // a record that is put into a checkpoint, for others to write
 	bytesPerWork    = 256
 )
 
