@@ -56,12 +56,23 @@ type daemon struct {
 	printed                 bytes.Buffer
 }
 
-// freePort returns an address on loopback with a port that nobody has.
+var given sync.Map // addresses that freePort returned
+
+// freePort returns an address on loopback with a port that nobody has, TCP or UDP. None is given
+// twice.
 func freePort(t *testing.T) string {
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
+		tcp, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		tcp.Close()
+		if udp, err := net.ListenPacket("udp", address); err == nil {
+			udp.Close()
 			return address
 		}
 	}
