@@ -363,15 +363,6 @@ func TestWhatAKillLeavesOfTheCellThatWasComingGoes(t *testing.T) {
 		}
 	}
 	w.commit(t, a, g)
-	clears := func(h *host) {
-		w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
-		for more := true; more; {
-			var err error
-			more, err = h.engine.Sweep()
-			must(t, err)
-		}
-		must(t, h.engine.Save(w.now))
-	}
 	first, parked := a.disk, 0
 	for deaths, died := 0, true; died; deaths++ {
 		a.disk, b.disk = first.Clone(), w.newDisk()
@@ -386,11 +377,11 @@ func TestWhatAKillLeavesOfTheCellThatWasComingGoes(t *testing.T) {
 		b.disk = b.disk.Clone()
 		w.open(t, b)
 		parked += gain(false, b.engine.Parked())
-		clears(a)
+		w.clearAll(t, a)
 		w.write(t, a, func(f crdt.Fields) error { return f.Register("e").Set([]byte("x")) })
 		must(t, repairAll(a.engine, b.engine))
 		w.check(t, b)
-		clears(b)
+		w.clearAll(t, b)
 		wantNothing(t, fmt.Sprintf("after death %d", deaths), b.disk)
 	}
 	if parked < 5 {

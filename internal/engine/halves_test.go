@@ -114,8 +114,8 @@ func (w *world) mutateFew(f crdt.Fields) (err error) {
 	return err
 }
 
-// wantNothingBehind clears all, and looks at what the tree still has.
-func (w *world) wantNothingBehind(t *testing.T, h *host) {
+// clearAll clears all, sweeps it and saves that.
+func (w *world) clearAll(t *testing.T, h *host) {
 	w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
 	for more := true; more; {
 		var err error
@@ -123,6 +123,11 @@ func (w *world) wantNothingBehind(t *testing.T, h *host) {
 		must(t, err)
 	}
 	must(t, h.engine.Save(w.now))
+}
+
+// wantNothingBehind clears all, and looks at what the tree still has.
+func (w *world) wantNothingBehind(t *testing.T, h *host) {
+	w.clearAll(t, h)
 	cells, has := 0, map[byte]int{}
 	v := h.engine.View()
 	must(t, v.ScanStored(func(dotted.Address, dotted.Cell) bool { cells++; return true }))
