@@ -45,7 +45,8 @@ func TestAGuardTellsOfChangesFromEverywhere(t *testing.T) {
 	c := newCluster(t)
 	a, b := c.add(), c.add()
 	enable(t, a, "here", "gone", "kept")
-	at := time.Now().Add(time.Second).Truncate(time.Millisecond) // as it is kept
+	c.converge(a, b)                                                 // which may take a while the first time
+	at := time.Now().Add(3 * time.Second).Truncate(time.Millisecond) // as it is kept
 	mustUpdate(t, a, func(tx *Tx) error { return tx.String("short").SetUntil(nil, at) })
 	c.converge(a, b)
 	here, there, gone := guardKeys(t, a, "here"), guardKeys(t, b, "here"), guardKeys(t, b, "gone", "kept")

@@ -49,7 +49,7 @@ func chain(t *testing.T) *cluster {
 	ends(2, 0)
 	eventually(t, "the chain", func() bool {
 		return !c.peers[0].net.linked(c.peers[2].net.id) && !c.peers[2].net.linked(c.peers[0].net.id) &&
-			len(c.peers[1].net.streamsNow()) == 2
+			len(c.peers[0].net.streamsNow()) == 1 && len(c.peers[1].net.streamsNow()) == 2 && len(c.peers[2].net.streamsNow()) == 1
 	})
 	return c
 }

@@ -30,7 +30,7 @@ func TestAPeerInMemoryHoldsNothingDurably(t *testing.T) {
 	if n, err := p.Replicated(ctx, 1); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if n, err := p.Replicated(soon, 2); n != 1 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(n, err)
@@ -66,7 +66,7 @@ func TestWhatWasWrittenUnderAnIdThatHasEndedIsWaitedFor(t *testing.T) {
 	if n, err := p.Replicated(t.Context(), 1); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	soon, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if n, err := p.Replicated(soon, 2); n != 1 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(n, err)
@@ -94,7 +94,7 @@ func TestWhatWasWrittenBeforeARestartIsWaitedFor(t *testing.T) {
 		n, err := ask(t.Context(), s, func(l *loop) int { return l.replicas(crdt.Dot{}) })
 		return err == nil && n == 1
 	})
-	soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	soon, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if n, err := p.Replicated(soon, 1); n != 0 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(n, err)

@@ -181,6 +181,7 @@ func TestATokenOfWritesThatEveryHostLostEndsInAnError(t *testing.T) {
 	a = c.start(cfg)
 	c.converge(a, b, other)
 	c.split(3)
+	eventually(t, "it is cut off", func() bool { return links(a) == 0 })
 	lost := enable(t, a, "l")
 	crash(t, a)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -47,9 +48,26 @@ func newPair(t *testing.T) (a, b *api, cut, heal func()) {
 		addrs = append(addrs, s.GossipAddr)
 		all, cuts = append(all, &api{t, New(Config{Peer: p}), p}), append(cuts, cfg.Cut)
 	}
-	cut = func() { cuts[0].Block(addrs[1]); cuts[1].Block(addrs[0]) }
+	cut = func() {
+		cuts[0].Block(addrs[1])
+		cuts[1].Block(addrs[0])
+		for _, x := range all {
+			for isLinked(t, x.p) {
+				<-time.After(time.Millisecond)
+			}
+		}
+	}
 	heal = func() { cuts[0].Block(); cuts[1].Block() }
 	return all[0], all[1], cut, heal
+}
+
+func isLinked(t *testing.T, p *peer.Peer) bool {
+	t.Helper()
+	s, err := p.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Members[0].Linked
 }
 
 // put writes a string with the token of what was written before, and returns the new token.

@@ -128,7 +128,8 @@ func (h *hosts) link(together ...int) {
 				return false
 			}
 			for _, m := range s.Members {
-				if m.Linked != linked(i, slices.Index(h.addrs, m.Addr)) {
+				want := linked(i, slices.Index(h.addrs, m.Addr))
+				if m.Linked != want || want && m.TheyLack == nil { // and they talk
 					return false
 				}
 			}

@@ -238,14 +238,14 @@ func TestWhatExpiresIsToldAsExpired(t *testing.T) {
 	told := func(event, key string) string {
 		return fmt.Sprintf(`>4 "pmessage" "__keyevent@0__:*" "__keyevent@0__:%s" %q`, event, key)
 	}
-	a.expect("SET k v PX 100", "+OK")
+	a.expect("SET k v PX 2000", "+OK")
 	a.expectMessages(told("set", "k"), told("expire", "k"), told("expired", "k"))
 	b.expectMessages(told("set", "k"), told("expired", "k"))
 
 	a.ask("SADD s 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")
 	a.expectMessages(told("sadd", "s"))
 	b.expectMessages(told("sadd", "s"))
-	a.ask("PEXPIRE s 100")
+	a.ask("PEXPIRE s 2000")
 	a.expectMessages(told("expire", "s"), told("expired", "s"))
 	for got := flat(b.reply()); got != told("expired", "s"); got = flat(b.reply()) {
 		if got != told("sadd", "s") {

@@ -68,7 +68,7 @@ u CLIENT TRACKING ON -> +OK
 u GET a -> "5"
 # What expires.
 u GET x -> _
-o SET x v PX 30 -> +OK
+o SET x v PX 1000 -> +OK
 u -> >2 "invalidate" *1 "x"
 u GET x -> "v"
 u -> >2 "invalidate" *1 "x"

@@ -23,7 +23,7 @@ func start(t testing.TB, args ...string) *process {
 		cmd:    exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...),
 		stdout: newScreen(), stderr: newScreen(), ended: make(chan struct{}),
 	}
-	p.cmd.Env = append(os.Environ(), asPeerd+"=1")
+	p.cmd.Env = append(os.Environ(), asPeerd+"=1", "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -16,9 +16,7 @@ func TestAKeyIsReplacedStepByStepWithoutASplit(t *testing.T) {
 				t.Errorf("%s they do not understand each other: %v", when, err)
 			}
 		}
-		if alive(a) == "" || alive(b) == "" {
-			t.Errorf("%s one takes the other for dead", when)
-		}
+		eventually(t, when+" both take the other for alive", func() bool { return alive(a) != "" && alive(b) != "" })
 	}
 	for _, step := range []struct {
 		when     string

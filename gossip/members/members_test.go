@@ -416,11 +416,7 @@ func TestAMemberThatMovesIsKnownAtItsNewAddress(t *testing.T) {
 		if err := b.Move(ip+":0", []string{"/ip4/" + ip + "/tcp/1"}); err != nil {
 			t.Fatal(err)
 		}
-		for !seesAlive(b, a.cfg.ID) {
-			if b.Tried() && !seesAlive(b, a.cfg.ID) {
-				t.Fatal("it says that it has tried all, and reached nobody")
-			}
-		}
+		eventually(t, "it has tried all, and reached the other", func() bool { return b.Tried() && seesAlive(b, a.cfg.ID) })
 		if !strings.HasPrefix(b.Addr(), ip+":") {
 			t.Errorf("tells others %s, want %s", b.Addr(), ip)
 		}

@@ -215,7 +215,7 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 		value := fmt.Sprint(i)
 		two.run(command{"SET", "count", value})
 		one.eventually("has what the other wrote", one.holds("count", value))
-		must(t, one.isLinked())
+		one.eventually("is linked", one.isLinked)
 		wait(50 * time.Millisecond)
 	}
 	// On a busy machine two attempts at first may both come through: then the newer link stays.
@@ -293,7 +293,7 @@ func TestAnAddressThatChangesIsToldWithoutARestart(t *testing.T) {
 			}
 			return err
 		})
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("%s was known after %v", now, took)
 		}
 		two.run(command{"SET", "at", now})

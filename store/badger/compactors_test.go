@@ -45,12 +45,14 @@ func TestCompactorsRestUntilSomethingIsWritten(t *testing.T) {
 	defer s.Close()
 	for range 3 {
 		awaitCompactors(t, func(n int) bool { return n == others })
-		var b store.Batch
-		b.Set([]byte("k"), []byte("v"))
-		if err := s.Commit(&b, false); err != nil {
-			t.Fatal(err)
-		}
-		awaitCompactors(t, func(n int) bool { return n == others+2 })
+		awaitCompactors(t, func(n int) bool {
+			var b store.Batch
+			b.Set([]byte("k"), []byte("v"))
+			if err := s.Commit(&b, false); err != nil {
+				t.Fatal(err)
+			}
+			return n == others+2
+		})
 	}
 }
 
