@@ -405,6 +405,7 @@ func meetWithABackup(t *testing.T, logBytes int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leave(t, a)
 	mustClose(t, a)
 
 	dir := t.TempDir()

@@ -47,10 +47,13 @@ func TestCountersOfOnePeerThatAnotherDeletesLeaveNothing(t *testing.T) {
 // leave has a peer end its id, as closing does, and waits until all know, for which closing has little time.
 func leave(t *testing.T, p *Peer) {
 	t.Helper()
-	eventually(t, "it has left", func() (left bool) {
-		own(p).call(func(l *loop) { l.engine.EndID(); left = l.engine.HasLeft() })
-		return left
-	})
+	has := func(fn func(l *loop)) {
+		if err := own(p).call(fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has(func(l *loop) { l.engine.EndID() })
+	eventually(t, "it has left", func() (left bool) { has(func(l *loop) { left = l.engine.HasLeft() }); return left })
 }
 
 func TestCountersOfAPeerThatClosedLeaveNothing(t *testing.T) {
