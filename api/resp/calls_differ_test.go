@@ -69,7 +69,7 @@ var calls = map[string]string{
 
 	"acl": "( WHOAMI | USERS )", "auth": "( x | default x | other x | a b c )", "hello": "( 4 | x | 0 | 3 AUTH default )",
 	"command":  "( GETKEYS | GETKEYSANDFLAGS ) @call",
-	"client":   "( GETNAME | SETNAME @v | NO-EVICT OFF | GETREDIR | TRACKINGINFO | CACHING YES | UNPAUSE | INFO x | ID x | KILL x )",
+	"client":   "( GETNAME | SETNAME @v | NO-EVICT ( ON | OFF | x ) | GETREDIR | TRACKINGINFO | CACHING YES | UNPAUSE | INFO x | ID x | KILL x )",
 	"function": "( LIST | FLUSH )", "script": "( EXISTS @sha [ @sha ] | FLUSH [ ( SYNC | ASYNC | x ) ] | LOAD @lua | KILL )",
 	"wait": "( 0 | 1 | -1 | x ) ( 1 | -1 | x )", "select": "( 0 | -1 | 16 | x )", "flushall": "[ ( SYNC | ASYNC | x ) ]",
 }

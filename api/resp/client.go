@@ -64,8 +64,9 @@ type session struct {
 	pending  transaction
 	watched  watched
 	subs     subscriptions
-	tracker  *tracker // how it is told of changed keys that it may keep a copy of; nil if it is not
-	caching  bool     // CLIENT CACHING came before
+	tracker  *tracker    // how it is told of changed keys that it may keep a copy of; nil if it is not
+	caching  bool        // CLIENT CACHING came before
+	noEvict  atomic.Bool // CLIENT NO-EVICT: others are closed first for what they hold
 }
 
 // size returns how much memory the session holds, in bytes.

@@ -21,12 +21,13 @@ type view struct {
 	bcast                      bool
 	redirects                  int64
 	guards                     *guardList // of what WATCH watches
+	noEvict                    bool
 }
 
 func (s *session) view() view {
 	names := &s.subs.names
 	v := view{s.index, len(names[toChannel]), len(names[toPattern]), len(names[toShard]), -1, 0, s.resp3, s.tracker, false,
-		s.tracker.redirects(), s.watched.guards}
+		s.tracker.redirects(), s.watched.guards, s.noEvict.Load()}
 	v.bcast = s.tracker != nil && s.tracker.bcast
 	if s.pending.open {
 		v.queued, v.queuedSize = len(s.pending.queue), s.pending.size
@@ -61,7 +62,7 @@ func (v view) flags(waits bool) (flags string) {
 		flag string
 	}{
 		{v.kind() == "pubsub", "P"}, {v.queued >= 0, "x"}, {waits, "b"}, {v.tracker != nil, "t"},
-		{v.tracker != nil && v.tracker.broken.Load(), "R"}, {v.bcast, "B"}, {v.guards.touched(), "d"},
+		{v.tracker != nil && v.tracker.broken.Load(), "R"}, {v.bcast, "B"}, {v.guards.touched(), "d"}, {v.noEvict, "e"},
 	} {
 		if f.is {
 			flags += f.flag
@@ -315,7 +316,7 @@ func (m *mute) end() bool {
 	return muted
 }
 
-// onOff answers a command that takes ON or OFF and changes nothing.
+// onOff answers a command that takes ON or OFF.
 func (c *call) onOff() error {
 	if !c.is(2, "on") && !c.is(2, "off") {
 		return errSyntax
@@ -324,12 +325,13 @@ func (c *call) onOff() error {
 	return nil
 }
 
+// runClientNoEvict has the client be closed for what it holds after all others: see largest.
 func runClientNoEvict(c *call) error {
-	if c.is(2, "on") {
-		return replyError("ERR CLIENT NO-EVICT ON is not possible: what all clients hold is bounded (MaxHeld), and the one " +
-			"that holds most is closed")
+	if err := c.onOff(); err != nil {
+		return err
 	}
-	return c.onOff()
+	c.session.noEvict.Store(c.is(2, "on"))
+	return nil
 }
 
 // runClientNoTouch: nothing keeps when a key was used.

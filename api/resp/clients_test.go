@@ -59,6 +59,24 @@ func testClientListTellsOfEachConnection(t *testing.T) {
 	}
 }
 
+// TestAClientIsShownToStay as Redis shows CLIENT NO-EVICT, until OFF or RESET.
+func TestAClientIsShownToStay(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	shows := func(command, reply, flags string) {
+		t.Helper()
+		p.expect(command, reply)
+		if text := p.ask("CLIENT INFO"); !strings.Contains(text, " flags="+flags+" ") {
+			t.Errorf("after %s there is no flags=%s in %s", command, flags, text)
+		}
+	}
+	shows("CLIENT NO-EVICT on", "+OK", "e")
+	shows("CLIENT NO-EVICT x", "-ERR syntax error", "e")
+	shows("CLIENT NO-EVICT OFF", "+OK", "N")
+	shows("CLIENT NO-EVICT ON", "+OK", "e")
+	shows("RESET", "+RESET", "N")
+}
+
 // TestKilledClientsAreClosed whatever they do: a subscriber, and one that has sent half a command.
 func TestKilledClientsAreClosed(t *testing.T) { eachWay(t, testKilledClientsAreClosed) }
 
@@ -153,8 +171,6 @@ func TestWhatIsNotHereIsRefusedWithItsReason(t *testing.T) {
 		}
 	}
 	p.expect("ACL LIST", "-ERR ACL has WHOAMI and USERS, for there is one user: the rest is for later")
-	p.expect("CLIENT NO-EVICT ON", "-ERR CLIENT NO-EVICT ON is not possible: what all clients hold is bounded (MaxHeld), "+
-		"and the one that holds most is closed")
 	p.expect("CLIENT PAUSE 100", "-ERR CLIENT PAUSE is not possible: other peers' writes come in all the same")
 	p.expect("MULTI", "+OK")
 	p.expect("SAVE", "-ERR SAVE "+refusals["save"])

@@ -51,6 +51,7 @@ func runReset(c *call) error {
 	s.name.set("")
 	s.db, s.index = nil, 0
 	s.resp3, c.out.resp3, s.mute = false, false, replying
+	s.noEvict.Store(false)
 	s.stranger = c.server.config.Auth != nil
 	c.out.status("RESET")
 	return nil

@@ -37,18 +37,18 @@ func (c *client) note(size int) (more bool) {
 
 func (c *client) evicted() bool { return c.held.Load() == evicted }
 
-// evict has the clients closed that hold most, until the rest is within MaxHeld. It does not wait
-// for them.
+// evict has the largest clients closed until the rest is within MaxHeld. It does not wait for
+// them.
 func (s *Server) evict() {
 	for c, held := range s.expelLargest() {
 		s.counts.evicted.Add(1)
-		s.config.Logger.Warn("closed the client that held most of the memory for clients",
+		s.config.Logger.Warn("closed a client, as all together hold too much memory",
 			"client", c.address.String(), "bytes", held, "limit", MaxHeld)
 	}
 }
 
-// expelLargest expels the clients that hold most, until the rest is within MaxHeld, and returns
-// what each held. It adds up what the clients say themselves: Server.held lags behind a client
+// expelLargest expels the largest clients until the rest is within MaxHeld, and returns what each
+// held. It adds up what the clients say themselves: Server.held lags behind a client
 // that gave memory back, and others would be closed in its place.
 func (s *Server) expelLargest() map[*client]int64 {
 	s.mu.Lock()
@@ -59,13 +59,7 @@ func (s *Server) expelLargest() map[*client]int64 {
 	}
 	expelled := map[*client]int64{}
 	for all > MaxHeld {
-		var worst *client
-		most := int64(0)
-		for c := range s.clients {
-			if n := c.holds(); n > most {
-				worst, most = c, n
-			}
-		}
+		worst := s.largest()
 		if worst == nil {
 			break // they gave it back meanwhile
 		}
@@ -75,6 +69,19 @@ func (s *Server) expelLargest() map[*client]int64 {
 		expelled[worst] = held
 	}
 	return expelled
+}
+
+// largest returns the client that holds most of those without CLIENT NO-EVICT, or of all if none of
+// those holds anything: nil if nobody does. Called under mu.
+func (s *Server) largest() (worst *client) {
+	most, mayStay := int64(0), true
+	for c := range s.clients {
+		n, stays := c.holds(), c.noEvict.Load()
+		if n > 0 && (mayStay && !stays || mayStay == stays && n > most) {
+			worst, most, mayStay = c, n, stays
+		}
+	}
+	return worst
 }
 
 // holds returns how much memory the client holds, with what waits in its mailbox: 0 if it is to be

@@ -236,6 +236,24 @@ func TestNobodyIsClosedForMemoryThatWasGivenBack(t *testing.T) {
 	}
 }
 
+// TestWhoShallStayIsClosedAfterAllOthers for what it holds, by CLIENT NO-EVICT: even after one that
+// holds less.
+func TestWhoShallStayIsClosedAfterAllOthers(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays, large := register(t, s, idle(t), MaxHeld/2), register(t, s, idle(t), MaxHeld/8)
+	small, none := register(t, s, idle(t), MaxHeld/16), register(t, s, idle(t), 0)
+	stays.noEvict.Store(true)
+	if !stays.hold(MaxHeld*15/16) || !large.evicted() || small.evicted() {
+		t.Error("another was closed than the one that holds most of those that may be")
+	}
+	if stays.hold(MaxHeld+1) || !small.evicted() || none.evicted() {
+		t.Error("who shall stay was not closed though it holds too much alone, or one that holds nothing was")
+	}
+}
+
 // expelling is a connection whose client is expelled just before it sets a deadline for writing.
 type expelling struct {
 	net.Conn

@@ -124,7 +124,7 @@ func clientCommand() command {
 		command{name: "list", apart: true, arity: -2, usage: "[TYPE type | ID id [id ...]]", run: runClientList,
 			summary: "Returns what there is to tell of connections, a line each."},
 		command{name: "no-evict", arity: 3, usage: "ON|OFF", run: runClientNoEvict,
-			summary: "OFF is how it is. ON is refused: what all clients hold is bounded."},
+			summary: "Has others be closed before this connection if all hold too much, or not."},
 		command{name: "no-touch", arity: 3, usage: "ON|OFF", run: runClientNoTouch,
 			summary: "Changes nothing: nothing keeps when a key was used."},
 		command{name: "pause", arity: -3, usage: "timeout [WRITE|ALL]", run: runClientPause,
