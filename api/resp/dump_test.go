@@ -143,6 +143,14 @@ func TestADamagedDumpIsRefused(t *testing.T) {
 	p.expect("HGETALL h", "*4\n  \"f\"\n  \"v\"\n  \"g\"\n  \"w\"")
 }
 
+// TestADumpThatRestoreWouldNotTakeIsRefused with the limit's name.
+func TestADumpThatRestoreWouldNotTakeIsRefused(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p := dial(t, address)
+	p.expectOf("+OK", "SET", "k", strings.Repeat("v", MaxValue))
+	p.expect("DUMP k", "-ERR what the key holds exceeds the limit of 16777216 bytes (MaxValue) of what RESTORE takes")
+}
+
 // FuzzRestore has a peer take anything for a payload that is whole.
 func FuzzRestore(f *testing.F) {
 	f.Add([]byte("m\x02\x01f\x01v\x01g\x00"))

@@ -33,6 +33,7 @@ var refusals = map[string]string{
 	"psync":        noReplicas,
 	"sync":         noReplicas,
 	"replconf":     noReplicas,
+	"waitaof":      "is of Redis 7.2: see WAIT, which counts peers that hold writes durably, and --durability",
 }
 
 const noReplicas = "is not possible: every peer takes writes, and a host joins by an invitation"

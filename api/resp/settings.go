@@ -197,5 +197,5 @@ func runConfigResetStat(c *call) error {
 }
 
 func runConfigRewrite(*call) error {
-	return replyError("ERR The server is running without a config file")
+	return replyError("ERR CONFIG REWRITE is not possible: peerd writes no configuration file, what lasts is set there")
 }

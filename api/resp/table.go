@@ -164,7 +164,7 @@ func serverCommands() []command {
 			command{name: "get", apart: true, arity: -3, usage: "pattern [pattern ...]", run: runConfigGet,
 				summary: "Returns the settings that match a pattern."},
 			command{name: "resetstat", arity: 2, run: runConfigResetStat, summary: "Has INFO count from now on."},
-			command{name: "rewrite", arity: 2, run: runConfigRewrite, summary: "Is refused: settings are peerd's."},
+			command{name: "rewrite", arity: 2, run: runConfigRewrite, summary: "Is refused: peerd writes no configuration file."},
 			command{name: "set", arity: -4, usage: "name value [name value ...]", run: runConfigSet,
 				summary: "Changes maxclients, slowlog-log-slower-than, busy-reply-threshold, " +
 					"notify-keyspace-events, and the encodings, which mean little here."}),
