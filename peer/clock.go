@@ -23,7 +23,7 @@ const (
 	// clockFile is the name, in the data directory, of the file of what was found. It is there only
 	// while the clock is wrong, or may be.
 	clockFile    = "clock.json"
-	clockVersion = 1
+	clockVersion = 2
 )
 
 // keptClock is the file: JSON, so that it can be read by hand.

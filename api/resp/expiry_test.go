@@ -13,7 +13,7 @@ import (
 func TestATimeThatIsNotPositiveIsOverWhateverTheClock(t *testing.T) {
 	dir := t.TempDir()
 	// So is what a peer keeps that has found its clock to be off, perhaps.
-	doubt := []byte(`{"version":1,"right_time_ahead_ms":0,"slack_ms":3600000}`)
+	doubt := []byte(`{"version":2,"right_time_ahead_ms":0,"slack_ms":3600000}`)
 	if err := os.WriteFile(filepath.Join(dir, "clock.json"), doubt, 0o600); err != nil {
 		t.Fatal(err)
 	}
