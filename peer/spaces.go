@@ -621,7 +621,10 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	if err == nil {
 		err = p.remove(s, why)
 	}
-	if err != nil {
+	switch {
+	case err != nil && p.broken.Load(): // it stays barred: the table may say that it is dropped
+		return err
+	case err != nil:
 		_ = s.call(func(l *loop) { l.engine.Leave(false) })
 		s.leave(nil)
 		return err
@@ -647,6 +650,10 @@ func (p *Peer) remove(s *space, why error) error {
 	p.table.Keep(s.number)
 	if _, err := p.table.Drop(s.name); err != nil {
 		p.table.Release(s.number)
+		if errors.Is(err, store.ErrFailed) { // it is unknown what the table says
+			p.fail(fmt.Errorf("space %s: %w", s.name, err))
+			err = errFailed(err)
+		}
 		return err
 	}
 	s.ended.Store(&why)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -565,6 +566,55 @@ func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
 	}
 	s.refuse(nil)
 	setIn(t, p, "orders", "k", "3")
+}
+
+// unsureStore applies what is to be durable and then fails, once it is told to, and takes nothing more.
+type unsureStore struct {
+	store.Store
+	armed, failed atomic.Bool
+}
+
+func (s *unsureStore) Commit(b *store.Batch, sync bool) error {
+	if s.failed.Load() {
+		return errDisk
+	}
+	if err := s.Store.Commit(b, sync); err != nil || !sync || !s.armed.Load() {
+		return err
+	}
+	s.failed.Store(true)
+	return errDisk
+}
+
+// TestADropOfUnknownOutcomeEndsThePeer: the next start may find that the space was dropped, and
+// deletes what was written to it since.
+func TestADropOfUnknownOutcomeEndsThePeer(t *testing.T) {
+	var disk *unsureStore
+	cfg := Config{Dir: t.TempDir(), Offline: true}
+	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
+		disk = &unsureStore{Store: st}
+		return disk, log
+	}
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setIn(t, p, "orders", "k", "1")
+	disk.armed.Store(true)
+	if err := p.DropSpace(t.Context(), "orders", true); !errors.Is(err, store.ErrFailed) || !errors.Is(err, ErrClosed) {
+		t.Errorf("the drop returned %v, want %v: %v", err, ErrClosed, store.ErrFailed)
+	}
+	err = mustSpace(t, p, "orders").Update(t.Context(), func(tx *Tx) error { return tx.String("k").Set([]byte("2")) })
+	if err == nil {
+		t.Error("a write was acknowledged that the next start deletes")
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(30 * time.Second):
+		t.Error("the peer goes on")
+	}
+	if err := p.Close(); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "orders") {
+		t.Errorf("the peer ended with %v", err)
+	}
 }
 
 // TestAReaderOfADroppedSpaceMayMakeAnother has it do so after the drop began. Meanwhile it holds no log.
