@@ -616,8 +616,9 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // last. What is not known is told rather than left out. It changes nothing, and needs the directory
 // for itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is
 // returned. What cannot be read is passed over, and named by the error in the end, which then wraps
-// store.ErrCorrupt.
-func Salvage(dir string, fn func(Salvaged) error) (err error) {
+// store.ErrCorrupt. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if
+// the directory has no such space.
+func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("data directory %s has no store", dir)
@@ -637,12 +638,18 @@ func Salvage(dir string, fn func(Salvaged) error) (err error) {
 		return inDirectory(dir, err)
 	}
 	committer, all := spacestore.NewCommitter(log), table.Spaces()
+	if space != "" {
+		all = slices.DeleteFunc(all, func(of spacestore.Space) bool { return of.Name != space })
+	}
+	if len(all) == 0 && space != "" {
+		return fmt.Errorf("data directory %s: %w %q", dir, ErrNotHeld, space)
+	}
 	var damaged error
-	for _, space := range all {
+	for _, of := range all {
 		var told error
-		err := engine.Salvage(spacestore.NewTree(st, space.Number), committer.Log(space.Number, space.From),
+		err := engine.Salvage(spacestore.NewTree(st, of.Number), committer.Log(of.Number, of.From),
 			func(s engine.Salvaged) error {
-				told = fn(salvagedOf(space.Name, s))
+				told = fn(salvagedOf(of.Name, s))
 				return told
 			})
 		switch {

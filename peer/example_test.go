@@ -713,7 +713,7 @@ func ExampleSalvage() {
 		}
 		return at
 	}
-	err = peer.Salvage(dir, func(w peer.Salvaged) error {
+	err = peer.Salvage(dir, "", func(w peer.Salvaged) error {
 		fmt.Println(w.Dot, w.Operation, place(w.Key, w.Path))
 		return nil
 	})

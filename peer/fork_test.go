@@ -133,7 +133,7 @@ func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 func wantSalvaged(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	var got []string
-	err := Salvage(dir, func(w Salvaged) error {
+	err := Salvage(dir, "", func(w Salvaged) error {
 		line, err := json.Marshal(w)
 		if !bytes.Contains(line, []byte(`"replica":"`)) || !bytes.Contains(line, []byte(`"time":"`)) {
 			t.Errorf("a line without a name or time: %s", line)
@@ -174,7 +174,7 @@ func TestWhatIsSalvagedSaysAllThatIsToBeEntered(t *testing.T) {
 	}
 	mustClose(t, p)
 	var got []string
-	err = Salvage(dir, func(w Salvaged) error {
+	err = Salvage(dir, "", func(w Salvaged) error {
 		line := fmt.Sprintf("%s %q %s", w.Key, w.Path[0].Name, w.Operation)
 		if w.Value != nil {
 			line += " " + string(*w.Value)

@@ -37,7 +37,7 @@ func TestAStoreOfFormatOneIsRefusedUntouched(t *testing.T) {
 		"online": func() error {
 			return opened(Config{Dir: dir, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"})
 		},
-		"salvage": func() error { return Salvage(dir, func(Salvaged) error { return nil }) },
+		"salvage": func() error { return Salvage(dir, "", func(Salvaged) error { return nil }) },
 	} {
 		refusedFor(t, name, open(), olderWayOut)
 		if diff := cmp.Diff(before, contentOf(t, dir)); diff != "" {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -26,12 +27,10 @@ func salvageCommand() *cobra.Command {
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			lines := json.NewEncoder(out)
 			lines.SetEscapeHTML(false)
-			err := peer.Salvage(args[0], func(w peer.Salvaged) error {
-				if space != "" && w.Space != space {
-					return nil
-				}
-				return lines.Encode(w)
-			})
+			err := peer.Salvage(args[0], space, func(w peer.Salvaged) error { return lines.Encode(w) })
+			if errors.Is(err, peer.ErrNotHeld) {
+				err = fmt.Errorf("%w: look for its name in what is printed without --space", err)
+			}
 			return errors.Join(err, out.Flush())
 		},
 	}

@@ -55,6 +55,13 @@ func TestWhatOnlyAStoppedPeerHasIsSalvagedAndEnteredWhereTheOthersAre(t *testing
 	if again := mustPeerd(t, "salvage", b.dir); again != said {
 		t.Errorf("salvaged again it prints %s", again)
 	}
+	if one := mustPeerd(t, "salvage", b.dir, "--space", "default"); one != said {
+		t.Errorf("of its only space it prints %s", one)
+	}
+	status, stdout, stderr := peerd(t, "salvage", b.dir, "--space", "defualt")
+	if status != exitFailure || stdout != "" || !strings.Contains(stderr, `does not hold the space "defualt"`) {
+		t.Errorf("salvage of a space that is not there: status %d, %s%s", status, stdout, stderr)
+	}
 
 	if err := os.Rename(filepath.Join(b.dir, "store"), filepath.Join(b.dir, "store.old")); err != nil {
 		t.Fatal(err)
