@@ -152,7 +152,7 @@ func (s *space) backUp(ctx context.Context, w io.Writer, header backup.Header, i
 func (s *space) moment(ctx context.Context, h *backup.Header) (moment *engine.Moment, err error) {
 	w := &waiting{taken: make(chan *engine.Moment, 1)}
 	failed := s.call(func(l *loop) {
-		if err = l.refusal(); err == nil && s.p.disk.room() == full {
+		if err = s.refusal(); err == nil && s.p.disk.room() == full {
 			err = s.p.disk.refusal()
 		}
 		if err == nil {

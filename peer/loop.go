@@ -360,14 +360,6 @@ func (l *loop) jump() {
 	l.s.feed.jump(l.engine.Vector(), l.engine.Bases(), l.engine.LogEnd(), l.engine.Turns())
 }
 
-// refusal returns why nothing may be written now.
-func (l *loop) refusal() error {
-	if why := l.s.refusing.Load(); why != nil {
-		return *why
-	}
-	return nil
-}
-
 // synced is a sync that has ended.
 type synced struct {
 	of  engine.Syncing

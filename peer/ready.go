@@ -108,7 +108,7 @@ func (l *loop) meet() {
 
 // readiness returns why the space is not ready; nil if it is.
 func (l *loop) readiness() error {
-	if err := cmp.Or(l.refusal(), l.p.disk.refusal()); err != nil {
+	if err := cmp.Or(l.s.refusal(), l.p.disk.refusal()); err != nil {
 		return err
 	}
 	why := l.awaits()

@@ -36,6 +36,9 @@ var (
 	// ErrNotHeld is wrapped by errors about a space that this host does not hold, and is not to.
 	// Nothing changed.
 	ErrNotHeld = errors.New("this host does not hold the space")
+	// ErrLeaving is wrapped by the error of a write to a space while DropSpace looks whether it may go.
+	// Nothing changed. A few seconds later either the write is accepted again, or it makes the space anew.
+	ErrLeaving = errors.New("this host looks whether it may drop the space")
 	// ErrTooManySpaces is returned for a write to one space too many. Nothing changed.
 	ErrTooManySpaces = fmt.Errorf("the cluster has had %d spaces, and takes no more: write to one of those", MaxSpaces)
 )
@@ -79,6 +82,11 @@ func (p *Peer) Space(name string) (*Space, error) {
 // notHeld is the error about a space that Config.Spaces leaves out.
 func notHeld(name string) error { return fmt.Errorf("%w %q: name it in --spaces", ErrNotHeld, name) }
 
+// dropped is the error about a space that DropSpace took away.
+func dropped(name string) error {
+	return fmt.Errorf("%w %q: it was dropped here, and a write takes it up again", ErrNotHeld, name)
+}
+
 // Name returns the space's name.
 func (s *Space) Name() string { return s.name }
 
@@ -96,7 +104,7 @@ func (s *Space) here() (*space, error) {
 	case !s.p.cfg.subscribes(s.name):
 		return nil, notHeld(s.name)
 	case s.p.table.Dropped(s.name):
-		return nil, fmt.Errorf("%w %q: it was dropped here, and a write takes it up again", ErrNotHeld, s.name)
+		return nil, dropped(s.name)
 	}
 	return nil, nil
 }
@@ -171,9 +179,9 @@ var nothing = sync.OnceValue(func() *engine.Engine {
 // caller's. If ctx ends before fn began, fn does not run; once it has begun, Update waits for its
 // end.
 //
-// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, ErrNotHeld, ErrTooManySpaces and, for the
-// space "peerd", ErrReadOnly, after all of which nothing has changed, and ErrClosed, after which that
-// is unknown.
+// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, ErrNotHeld, ErrLeaving, ErrTooManySpaces and, for
+// the space "peerd", ErrReadOnly, after all of which nothing has changed, and ErrClosed, after which
+// that is unknown.
 func (s *Space) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	u := s.p.newUpdate(nil, nil)
 	u.one[0] = fn
@@ -390,7 +398,7 @@ type space struct {
 	views     sync.WaitGroup // open ones, and a backup under way
 	backingUp atomic.Bool
 	refusing  atomic.Pointer[error] // why nothing may be read or written; nil if it may
-	leaving   atomic.Pointer[error] // likewise, while the space is dropped
+	leaving   atomic.Bool           // nothing may be written, while the space is dropped
 
 	updates chan *update
 	jobs    chan func(*loop) // what the loop does beside updates
@@ -477,27 +485,20 @@ func (s *space) gone() error {
 
 // refuse has reads and writes refused from now on, or takes that back if why is nil. Views that are
 // open stay.
-func (s *space) refuse(why error) { s.bar(&s.refusing, why) }
-
-// leave does so while the space is dropped, whatever else refuses them.
-func (s *space) leave(why error) { s.bar(&s.leaving, why) }
-
-func (s *space) bar(of *atomic.Pointer[error], why error) {
+func (s *space) refuse(why error) {
 	s.opening.Lock()
 	defer s.opening.Unlock()
 	if why == nil {
-		of.Store(nil)
+		s.refusing.Store(nil)
 		return
 	}
-	of.Store(&why)
+	s.refusing.Store(&why)
 }
 
 // refusal returns why nothing may be read or written now.
 func (s *space) refusal() error {
-	for _, why := range [...]*error{s.refusing.Load(), s.leaving.Load()} {
-		if why != nil {
-			return *why
-		}
+	if why := s.refusing.Load(); why != nil {
+		return *why
 	}
 	return nil
 }

@@ -603,7 +603,8 @@ const inquireEvery = 500 * time.Millisecond
 // Where this peer promises nothing itself, with Memory or Durability None, it does not ask whether
 // others have them durably. The host takes the space up again when something is written to it here,
 // or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not
-// hold it. Views that are open go on; the records are deleted when they have ended.
+// hold it. Until it is decided, some seconds at most, the space is read and watched as before, and
+// writes to it are ErrLeaving. Views that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	p.dropping.Lock()
 	defer p.dropping.Unlock()
@@ -614,19 +615,18 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	case s == nil:
 		return fmt.Errorf("%w %q", ErrNotHeld, name)
 	}
-	why := fmt.Errorf("%w %q: it was dropped here, and a write takes it up again", ErrNotHeld, name)
-	s.leave(why) // no write comes after the look at who has them
+	s.leaving.Store(true) // no write comes after the look at who has them
 	s.takeLeave()
 	err := s.handOver(ctx, force)
 	if err == nil {
-		err = p.remove(s, why)
+		err = p.remove(s)
 	}
 	switch {
-	case err != nil && p.broken.Load(): // it stays barred: the table may say that it is dropped
+	case err != nil && p.broken.Load(): // the table may say that it is dropped: nothing is written
 		return err
 	case err != nil:
 		_ = s.call(func(l *loop) { l.engine.Leave(false) })
-		s.leave(nil)
+		s.leaving.Store(false)
 		return err
 	}
 	select {
@@ -638,7 +638,7 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 
 // remove takes a space that nobody writes to any more away, and has it closed and its records
 // deleted. It waits for nobody: who reads the space may be about to make another one.
-func (p *Peer) remove(s *space, why error) error {
+func (p *Peer) remove(s *space) error {
 	p.making.Lock()
 	defer p.making.Unlock()
 	if p.isStopping() {
@@ -656,6 +656,7 @@ func (p *Peer) remove(s *space, why error) error {
 		}
 		return err
 	}
+	why := dropped(s.name)
 	s.ended.Store(&why)
 	if p.net != nil {
 		p.net.board.release(s)
@@ -737,7 +738,7 @@ func (l *loop) handOver() engine.Handover {
 		lane := l.links[id]
 		return lane == nil || isClosed(lane.parted)
 	})
-	left.Refusal = cmp.Or(left.Refusal, l.refusal())
+	left.Refusal = cmp.Or(left.Refusal, l.s.refusal())
 	return left
 }
 

@@ -344,7 +344,7 @@ func TestTwoThatDropASpaceAtOnceDoNotRelyOnEachOther(t *testing.T) {
 	setIn(t, a, "orders", "k", "1")
 	waitIn(t, b, "orders", "k", "1")
 	for _, p := range c.peers { // both have begun
-		p.space("orders").leave(errors.New("dropped"))
+		p.space("orders").leaving.Store(true)
 	}
 	first := a.space("orders").handOver(t.Context(), false)
 	second := b.space("orders").handOver(t.Context(), false)
@@ -537,25 +537,73 @@ func TestOnlyWhatAHostSubscribesToCrossesTheNetwork(t *testing.T) {
 	}
 }
 
-// TestADropRefusesWhateverTheEngineDoes has the engine's own refusal begin and end while a space is
-// dropped.
-func TestADropRefusesWhateverTheEngineDoes(t *testing.T) {
+// tryDrop has a host try to drop a space that no other has, until give is called, which returns what
+// DropSpace does. Writes to the space are refused from now on.
+func tryDrop(t *testing.T, p *Peer, name string) (give func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.DropSpace(ctx, name, false) }()
+	eventually(t, "the drop has begun", func() bool { return p.space(name).leaving.Load() })
+	return func() error { cancel(); return <-ended }
+}
+
+// TestASpaceIsReadAndWatchedWhileADropIsTried: it stays if others lack what it has.
+func TestASpaceIsReadAndWatchedWhileADropIsTried(t *testing.T) {
+	p := alone(t, Config{})
+	setIn(t, p, "orders", "k", "1")
+	orders := mustSpace(t, p, "orders")
+	give := tryDrop(t, p, "orders")
+	write := func(tx *Tx) error { return tx.String("k").Set([]byte("2")) }
+	if err := orders.Update(t.Context(), write); !errors.Is(err, ErrLeaving) || errors.Is(err, ErrNotHeld) {
+		t.Errorf("a write is answered with %v, want %v", err, ErrLeaving)
+	}
+	var read string
+	look := func(tx *Tx) error {
+		v, _ := tx.String("k").Get()
+		read += string(v)
+		return nil
+	}
+	err := errors.Join(orders.View(t.Context(), look), orders.Update(t.Context(), look),
+		errors.Join(orders.Read([]func(*Tx) error{look})...))
+	if err != nil || read != "111" {
+		t.Errorf("read three times it has %q (%v), want 1", read, err)
+	}
+	w := orders.Watch("")
+	defer w.Close()
+	all, err := orders.WatchSince("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	if c, err := all.Next(t.Context()); err != nil || !slices.Equal(c.Keys, []string{"k"}) {
+		t.Errorf("a watch of all tells %q (%v)", c.Keys, err)
+	}
+	if err := give(); !errors.Is(err, ErrUnreplicated) {
+		t.Fatalf("the drop returned %v, want %v", err, ErrUnreplicated)
+	}
+	setIn(t, p, "orders", "l", "3")
+	if c, err := w.Next(t.Context()); err != nil || !slices.Equal(c.Keys, []string{"l"}) {
+		t.Errorf("a watch that began meanwhile tells %q (%v), want l", c.Keys, err)
+	}
+}
+
+// TestADropRefusesWritesWhateverTheEngineDoes has the engine's own refusal begin and end while a
+// space is dropped.
+func TestADropRefusesWritesWhateverTheEngineDoes(t *testing.T) {
 	c := newCluster(t)
 	p := c.add()
 	setIn(t, p, "orders", "k", "1")
-	s, why := p.space("orders"), errors.New("dropped")
-	s.leave(why)
+	s := p.space("orders")
+	s.leaving.Store(true)
 	s.refuse(ErrRebuilding)
 	s.refuse(nil)
 	write := func(tx *Tx) error { return tx.String("k").Set([]byte("2")) }
 	orders := mustSpace(t, p, "orders")
-	if err := orders.Update(t.Context(), write); !errors.Is(err, why) {
+	if err := orders.Update(t.Context(), write); !errors.Is(err, ErrLeaving) {
 		t.Errorf("a write to a space that is being dropped: %v", err)
 	}
-	if _, err := getIn(p, "orders", "k"); !errors.Is(err, why) {
-		t.Errorf("a read of a space that is being dropped: %v", err)
-	}
-	s.leave(nil)
+	s.leaving.Store(false)
 
 	s.refuse(ErrRebuilding)
 	if err := p.DropSpace(t.Context(), "orders", false); !errors.Is(err, ErrUnreplicated) {

@@ -321,8 +321,12 @@ func (u *update) Run(i int, base *engine.Tx) (err error) {
 	if u.tx == nil {
 		u.tx = new(Tx)
 	}
-	if err := u.call(u.fns[i], u.tx.bind(base)); err != nil || u.s.listed.Load() || !base.Writes() {
+	err = u.call(u.fns[i], u.tx.bind(base))
+	switch {
+	case err != nil || !base.Writes():
 		return err
+	case u.s.leaving.Load():
+		return fmt.Errorf("%w %q: write again in some seconds", ErrLeaving, u.s.name)
 	}
 	return u.s.list()
 }

@@ -59,6 +59,7 @@ var knownProblems = []struct {
 	{peer.ErrRemoveSelf, http.StatusConflict, "this-host"},
 	{peer.ErrSpaceName, http.StatusBadRequest, "bad-space"},
 	{peer.ErrNotHeld, http.StatusNotFound, "not-held"},
+	{peer.ErrLeaving, http.StatusServiceUnavailable, "leaving"},
 	{peer.ErrTooManySpaces, http.StatusInsufficientStorage, "too-many-spaces"},
 	{peer.ErrUnreplicated, http.StatusConflict, "unreplicated"},
 	{peer.ErrReadOnly, http.StatusForbidden, "read-only"},

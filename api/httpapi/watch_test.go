@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -220,6 +222,35 @@ func TestAWatchOfADroppedSpaceIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.refused(404, "not-held", "GET", "/v1/watch?space=orders", "")
+}
+
+// TestAWatchOfASpaceWhoseDropIsTriedIsServed: an EventSource that is refused comes back no more, and
+// the space may stay.
+func TestAWatchOfASpaceWhoseDropIsTriedIsServed(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const path, value = "/v1/keys/k?space=orders", `{"type":"string","value":"v"}`
+	a.want(200, `{"changed":["k"]}`, "PUT", path, value)
+	at, _ := a.serve()
+	ctx, giveUp := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.p.DropSpace(ctx, "orders", false) }()
+	var w *httptest.ResponseRecorder
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); {
+		if w = a.do("PUT", path, value); w.Code != 200 {
+			break
+		}
+	}
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"leaving"`) {
+		t.Errorf("a write is answered with %d %v %s", w.Code, w.Header(), w.Body)
+	}
+	s := a.events(at, "space=orders", "")
+	s.want("open")
+	giveUp()
+	if err := <-ended; !errors.Is(err, peer.ErrUnreplicated) {
+		t.Fatalf("the drop returned %v, want %v", err, peer.ErrUnreplicated)
+	}
+	a.want(200, `{"changed":["k"]}`, "PUT", path, value)
+	s.want("change", "k")
 }
 
 func TestTheServersEndEndsWatches(t *testing.T) {

@@ -145,6 +145,32 @@ func testASubscriberIsToldOfEachDatabaseThatItNames(t *testing.T) {
 	three.expect("PING", "+PONG")
 }
 
+func TestASubscriberHearsOfADatabaseWhoseDropIsTried(t *testing.T) {
+	eachWay(t, testASubscriberHearsOfADatabaseWhoseDropIsTried)
+}
+
+// testASubscriberHearsOfADatabaseWhoseDropIsTried subscribes before and meanwhile. No other host has
+// the database, so it stays.
+func testASubscriberHearsOfADatabaseWhoseDropIsTried(t *testing.T) {
+	host, address := startPeer(t, embedded.Config{}, nil)
+	writer, before, meanwhile := dial(t, address), dial(t, address), dial(t, address)
+	writer.expect("SELECT 3", "+OK")
+	writer.expect("SET a 1", "+OK")
+	before.ask("SUBSCRIBE __keyspace@3__:a")
+	ctx, giveUp := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- host.DropSpace(ctx, "db3", false) }()
+	eventually(t, "writes are refused", func() bool { return writer.ask("SET b 1") != "+OK" })
+	meanwhile.ask("SUBSCRIBE __keyspace@3__:a")
+	giveUp()
+	if err := <-ended; !errors.Is(err, embedded.ErrUnreplicated) {
+		t.Fatalf("the drop returned %v, want %v", err, embedded.ErrUnreplicated)
+	}
+	writer.expect("SET a 2", "+OK")
+	before.expectMessages(`*3 "message" "__keyspace@3__:a" "set"`)
+	meanwhile.expectMessages(`*3 "message" "__keyspace@3__:a" "set"`)
+}
+
 func TestASubscriberToADatabaseThatIsDroppedIsClosed(t *testing.T) {
 	eachWay(t, testASubscriberToADatabaseThatIsDroppedIsClosed)
 }
