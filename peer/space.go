@@ -438,7 +438,7 @@ func (p *Peer) openSpace(name string, tree store.Store, journal store.Log) (*spa
 		Spent:       cfg.spent,
 		Alone:       cfg.Offline,
 		Sync:        cfg.Durability == Always, SyncEverySecond: cfg.Durability == Interval,
-		Volatile: cfg.Memory, Beside: true,
+		Volatile: cfg.Memory, Beside: true, Full: p.disk.room() == full,
 		Guards: p.guardsOf(name),
 	}, rng, now)
 	if err != nil {

@@ -405,6 +405,9 @@ func (r *replica) resumeFilling() error {
 		r.table.Rebase(emptyTree{}) // as it was for readers
 		return err
 	}
+	if err := r.needRoom("the removal of what came from another host"); err != nil {
+		return err
+	}
 	r.begin(r.removeFilling()...)
 	err = r.opening.finish()
 	r.table.Rebase(r.st.Snapshot())

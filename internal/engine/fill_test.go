@@ -131,7 +131,8 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 }
 
 // TestARepairIsNotTakenOverOnAFullDisk has the disk fill up when that has begun: nothing is written, who asks for
-// something is told, and a stop is not held up. What was begun is ended once there is room, or by the next start.
+// something is told, and a stop is not held up. What was begun is ended once there is room, or by the next start with
+// room.
 func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		w := newWorld(t, 1, worldConfig{hosts: 2})
@@ -175,6 +176,13 @@ func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 				t.Error("a stop waits for room")
 			}
 			b.disk = b.disk.Clone()
+			there, end := len(recordsOf(t, b.disk)), b.disk.log.Next()
+			if _, err := openAt(b.disk, Config{NewID: w.newID, Full: true}); !errors.Is(err, store.ErrNoSpace) {
+				t.Errorf("a start on the full disk returns %v, want %v", err, store.ErrNoSpace)
+			}
+			if n := len(recordsOf(t, b.disk)); n != there || b.disk.log.Next() != end {
+				t.Errorf("a start on the full disk writes: of %d records there are %d", there, n)
+			}
 			w.open(t, b)
 		} else {
 			b.engine.SetRoom(Roomy, nil)
@@ -185,6 +193,74 @@ func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 		}
 		w.check(t, b)
 	}
+}
+
+// TestNothingIsRemovedAtAStartOnAFullDisk has one find that all is to be removed, for a rebuild or after a filling.
+func TestNothingIsRemovedAtAStartOnAFullDisk(t *testing.T) {
+	for _, mark := range []struct{ key, record []byte }{
+		{keyRebuild, (&rebuild{phase: rebuildDiscards}).encode((&replica{}).writeOwn)},
+		{keyFilling, fillingMark{over: true}.encode()},
+	} {
+		w := newWorld(t, 1, worldConfig{hosts: 1})
+		h := w.hosts[0]
+		w.fillMixed(t, h)
+		write(t, h.disk, mark.key, mark.record)
+		there := len(recordsOf(t, h.disk))
+		if _, err := openAt(h.disk.Clone(), Config{NewID: w.newID}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openAt(h.disk, Config{NewID: w.newID, Full: true}); !errors.Is(err, store.ErrNoSpace) {
+			t.Errorf("with %q a start on a full disk returns %v, want %v", mark.key, err, store.ErrNoSpace)
+		}
+		if n := len(recordsOf(t, h.disk)); n != there {
+			t.Errorf("with %q a start on a full disk leaves %d of %d records", mark.key, n, there)
+		}
+	}
+}
+
+// TestWhatWasStagedWaitsForRoomAfterAStart has a host killed that had staged a repair, and started on a full disk.
+func TestWhatWasStagedWaitsForRoomAfterAStart(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.fillMixed(t, a)
+	w.write(t, b, put("own"))
+	source, err := a.engine.Pin()
+	must(t, err)
+	t.Cleanup(source.Close)
+	b.engine.Connect("1", 1)
+	b.engine.startPull("1")
+	p := b.engine.pull
+	must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	staged := func() (n int) {
+		snap := b.disk.Snapshot()
+		defer snap.Close()
+		must(t, snap.ScanKeys([]byte{prefixStage}, []byte{prefixStage + 1}, func([]byte) bool { n++; return true }))
+		return n
+	}
+	b.disk = b.disk.Clone()
+	before, end := staged(), b.disk.log.Next()
+	if before == 0 {
+		t.Fatal("nothing is staged")
+	}
+	r, err := openAt(b.disk, Config{NewID: w.newID, Full: true})
+	must(t, err)
+	b.engine, b.gathering = newEngine(r), nil
+	b.engine.SetRoom(Full, store.ErrNoSpace)
+	b.steps(t, 20, func(*Ready) {})
+	if n := staged(); n != before || b.disk.log.Next() != end {
+		t.Errorf("something is written to a full disk: of %d records that were staged there are %d", before, n)
+	}
+	v := b.engine.View()
+	if value, _ := Fields(v).Register("r").Get(); string(value) != "own" {
+		t.Error("reads are not served")
+	}
+	v.Close()
+	b.engine.SetRoom(Roomy, nil)
+	b.steps(t, 300, func(*Ready) {})
+	if n := staged(); n != 0 || b.engine.Busy() {
+		t.Errorf("with room there are still %d records that were staged", n)
+	}
+	w.check(t, b)
 }
 
 // TestACheckpointDoesNotGoOnOnAFullDisk has the disk fill up while one is under way.

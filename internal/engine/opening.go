@@ -192,11 +192,24 @@ func (g *group) redo(d *delta.Delta, i int) error {
 	return nil
 }
 
+// needRoom returns an error if there is no room for what opening must do, though that may be much.
+func (r *replica) needRoom(what string) error {
+	if !r.cfg.Full {
+		return nil
+	}
+	return fmt.Errorf("%w to end %s, before which nothing can be read", store.ErrNoSpace, what)
+}
+
 // finishOpen does what opening began or found begun: a repair is taken over to its end, and what
-// was only staged goes. That may be needed again until a checkpoint is behind it.
+// was only staged goes, which may wait for room. That may be needed again until a checkpoint is behind it.
 func (r *replica) finishOpen() error {
 	now := r.clock.Last().Wall()
 	flipped := r.flip != nil
+	if flipped {
+		if err := r.needRoom("a repair that was half taken over"); err != nil {
+			return err
+		}
+	}
 	r.begin(r.takeOver(now))
 	if err := r.opening.finish(); err != nil {
 		return err
@@ -211,10 +224,15 @@ func (r *replica) finishOpen() error {
 	if err != nil || !staged {
 		return err
 	}
+	parts := []task{r.dropStaged(0)}
 	if r.opening.replayed || flipped {
-		r.begin(r.saveAll(now))
+		parts = []task{r.saveAll(now), r.dropStaged(0)}
 	}
-	r.begin(r.dropStaged(0))
+	if r.cfg.Full {
+		r.opening.later = parts
+		return nil
+	}
+	r.begin(parts...)
 	return r.opening.finish()
 }
 

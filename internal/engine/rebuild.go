@@ -391,6 +391,9 @@ func (r *replica) resumeRebuild() error {
 	if r.phase != rebuildDiscards {
 		return nil
 	}
+	if err := r.needRoom("the removal of damaged data"); err != nil {
+		return err
+	}
 	r.begin(r.removeEverything()...)
 	return r.opening.finish()
 }

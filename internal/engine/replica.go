@@ -133,6 +133,10 @@ type Config struct {
 	Beside bool
 	// Volatile says that nothing stored survives the process: no neighbour is told that it does.
 	Volatile bool
+	// Full says that the disk is full while the replica is opened. What was begun and can wait does so
+	// until there is room; if it must be ended first, and may write much, the error wraps
+	// store.ErrNoSpace.
+	Full bool
 	// PushDelay is for how long a write waits for others that go along with it to neighbours.
 	PushDelay time.Duration
 	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default
@@ -285,6 +289,7 @@ type opening struct {
 	settled  bool      // see logged: of the last of them, or of the checkpoint
 	doubt    error     // why all cells are to be read; nil if they need not be
 	marked   bool      // the store says so: see keyDoubt
+	later    []task    // what waits for room
 }
 
 func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
@@ -324,6 +329,7 @@ func open(tree store.Store, log store.Log, cfg Config) (*replica, error) {
 		return nil, err
 	}
 	r.publish()
+	r.begin(r.opening.later...)
 	return r, nil
 }
 
