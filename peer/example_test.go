@@ -917,6 +917,9 @@ func ExamplePeer_Space() {
 		err = dropped.View(ctx, func(*peer.Tx) error { return nil })
 	}
 	fmt.Println(errors.Is(err, peer.ErrNotHeld))
+	// A write takes it up again. One that comes while a drop is tried is refused, and is to come again.
+	err = dropped.Update(ctx, func(tx *peer.Tx) error { return tx.String("k").Set([]byte("v")) })
+	fmt.Println(err, errors.Is(err, peer.ErrLeaving))
 	// Output:
 	// that is no name
 	// default 0
@@ -925,6 +928,7 @@ func ExamplePeer_Space() {
 	// no other host has it
 	// <nil>
 	// true
+	// <nil> false
 }
 
 // A program reads, takes its time, and writes only if what it has read still holds at this peer.
