@@ -3,6 +3,7 @@ package crdt
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -21,6 +22,11 @@ func (d drawn) Intn(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "choice
 // drawStates draws three states of a history in which deltas come in any order, and its deltas.
 func drawStates(t *rapid.T) (states, deltas []*State) {
 	h := newHistory(drawn{t}, 3, false)
+	for _, kind := range rapid.SampledFrom([][]int{nil, {addsEntry, addsEntry, createsGroup, readsGroup}}).Draw(t, "begin") {
+		if err := h.act(0, drawLater(h.choose, kind)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for range rapid.IntRange(0, 25).Draw(t, "steps") {
 		if _, err := h.step(drawAnyOrLater); err != nil && !errors.Is(err, ErrNotInteger) {
 			t.Fatal(err)
@@ -34,46 +40,74 @@ func drawStates(t *rapid.T) (states, deltas []*State) {
 
 // drawAnyOrLater draws what drawAny does, or something of a type that its oracle does not know.
 func drawAnyOrLater(choose chooser) action {
-	key := []string{"k", "k\x00l"}[choose.Intn(2)]
+	if kind := choose.Intn(24); kind < 16 {
+		return drawLater(choose, kind)
+	}
+	return drawAny(choose)
+}
+
+const addsEntry, createsGroup, readsGroup = 3, 9, 12 // kinds that drawLater draws
+
+// drawLater draws an action of a kind, on a key or a field of a map.
+func drawLater(choose chooser, kind int) action {
+	key, inMap := []string{"k", "k", "k\x00l"}[choose.Intn(3)], choose.Intn(4) == 0
 	id := StreamID{uint64(1 + choose.Intn(4)), 0}
 	drawn := func(what string, do func(f Fields) error) action {
-		return action{trace: what, do: func(tx dotted.Tx) error {
-			err := do(fieldsOf(tx))
+		return action{trace: fmt.Sprintf("%s %q, in a map: %v", what, key, inMap), do: func(tx dotted.Tx) error {
+			f := fieldsOf(tx)
+			if inMap {
+				f = f.Map("k").Fields
+			}
+			err := do(f)
 			if errors.Is(err, ErrStreamID) || errors.Is(err, ErrNoGroup) {
 				return nil
 			}
 			return err
 		}}
 	}
-	switch choose.Intn(12) {
-	case 0:
+	onStream := func(what string, do func(s Stream) error) action {
+		return drawn(what, func(f Fields) error { return do(f.Stream(key)) })
+	}
+	onGroup := func(what string, do func(g Group) error) action {
+		return drawn(what, func(f Fields) error { return do(f.Stream(key).Group("g")) })
+	}
+	consumer := []string{"c", "d"}[choose.Intn(2)]
+	switch kind {
+	case 0, 1:
 		at := epochStart.Add(time.Duration(choose.Intn(8)) * time.Millisecond)
 		return drawn("expire", func(f Fields) error { return second(f.Expiry(key).Set(at)) })
-	case 1:
+	case 2:
 		return drawn("persist", func(f Fields) error { return second(f.Expiry(key).Clear()) })
-	case 2, 3:
-		return drawn("add entry", func(f Fields) error { return f.Stream(key).AddAs(id, "f", "v") })
-	case 4:
-		return drawn("remove entry", func(f Fields) error { return second(f.Stream(key).Remove(id)) })
-	case 5:
-		if choose.Intn(2) == 0 {
-			return drawn("create group", func(f Fields) error {
-				return second(f.Stream(key).Group("g").Create(GroupInfo{Last: id}))
-			})
-		}
-		return drawn("set group", func(f Fields) error {
-			return f.Stream(key).Group("g").SetID(GroupInfo{Last: id})
-		})
+	case addsEntry, 4, 5:
+		return onStream("add entry", func(s Stream) error { return s.AddAs(id, "f", "v") })
 	case 6:
-		return drawn("read", func(f Fields) error {
-			return second(f.Stream(key).Group("g").Read("c", epochStart, 1, false))
-		})
+		return onStream("remove entry", func(s Stream) error { return second(s.Remove(id)) })
 	case 7:
-		return drawn("acknowledge", func(f Fields) error {
-			return second(f.Stream(key).Group("g").Ack(id))
+		return onStream("remove first entry", func(s Stream) error { return second(s.RemoveFirst(1)) })
+	case 8:
+		return onStream("set info", func(s Stream) error {
+			info := StreamInfo{Last: id, MaxDeleted: id, Added: int64(id.Ms)}
+			for e := range s.Range(StreamID{}, MaxStreamID) {
+				info.Last = slices.MaxFunc([]StreamID{id, e.ID}, StreamID.Compare)
+			}
+			return s.SetInfo(info)
 		})
+	case createsGroup:
+		return onGroup("create group", func(g Group) error { return second(g.Create(GroupInfo{})) })
+	case 10:
+		return onGroup("set group", func(g Group) error { return g.SetID(GroupInfo{Last: id}) })
+	case 11:
+		return onGroup("remove group", func(g Group) error { return second(g.Remove()) })
+	case readsGroup:
+		return onGroup("read", func(g Group) error { return second(g.Read(consumer, epochStart, 1, false)) })
+	case 13:
+		return onGroup("assign", func(g Group) error {
+			return g.Assign(consumer, epochStart, []Pending{{ID: id, Delivered: epochStart, Count: 1}})
+		})
+	case 14:
+		return onGroup("remove consumer", func(g Group) error { return second(g.RemoveConsumer(consumer)) })
 	}
-	return drawAny(choose)
+	return onGroup("acknowledge", func(g Group) error { return second(g.Ack(id)) })
 }
 
 func merged(states ...*State) *State {
@@ -214,7 +248,7 @@ func TestUpdateIsTheJoinOfItsDelta(t *testing.T) {
 		states, _ := drawStates(t)
 		s := merged(states...)
 		before := s.Clone()
-		a := drawAny(drawn{t})
+		a := drawAnyOrLater(drawn{t})
 		delta, err := s.update(9, epochStart, a.do)
 		if err != nil {
 			same(t, s, before)
