@@ -60,8 +60,8 @@ func testEveryCommandTakesArbitraryArguments(t *testing.T) {
 				s.call(t, harmless(c, s.arguments(c)))
 			}
 			if t.Failed() || errors.String() != "" {
-				t.Fatalf("seed %d, round %d: %s%s\nreplay it with -run %s -arbitrary.seed %d", seed, round, errors.String(),
-					strings.Join(s.past[max(0, len(s.past)-10):], "\n"), t.Name(), seed)
+				t.Fatalf("seed %d, round %d: %s%.400q\nreplay it with -run %s -arbitrary.seed %d", seed, round, errors.String(),
+					s.past[max(0, len(s.past)-10):], t.Name(), seed)
 			}
 		}
 		s.helper.ask("FLUSHALL")
@@ -104,9 +104,7 @@ func (s *stranger) call(t *testing.T, args []string) {
 	case 2:
 		commands = [][]string{{"HELLO", "3"}, args}
 	}
-	for _, c := range commands {
-		s.past = append(s.past, fmt.Sprintf("%.400q", c))
-	}
+	s.past = append(s.past, commands...)
 	s.client.send([]string{"CLIENT", "ID"})
 	id, err := readValue(s.client.in)
 	if err != nil {

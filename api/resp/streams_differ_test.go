@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,9 +11,14 @@ import (
 // time, as ids that are made, is left out; of XINFO settleStream hides the times, and the radix
 // tree.
 func (d *differing) streamCommand(name string) []string {
-	key, group, consumer := d.streamKey(), d.pick("g", "g", "g", "g", "h", "none"), d.pick("alice", "bob")
-	if d.rand.IntN(8) == 0 {
+	key, group, consumer := d.streamKey(), d.pick("g", "g", "g", "g", "g", "g", "g", "h", "none"), d.pick("alice", "bob")
+	switch d.rand.IntN(16) { // so that others find entries, and some that are pending
+	case 0, 1:
 		return []string{"xgroup", "create", key, "g", "0", "MKSTREAM"}
+	case 2, 3, 4:
+		return []string{"xadd", key, d.nextID(), "f", d.argument()}
+	case 5, 6:
+		return []string{"xreadgroup", "GROUP", "g", consumer, "COUNT", d.pick("1", "2", "100"), "STREAMS", key, ">"}
 	}
 	some := func(words ...string) []string {
 		if d.rand.IntN(3) > 0 {
@@ -30,7 +36,11 @@ func (d *differing) streamCommand(name string) []string {
 	switch name {
 	case "xadd":
 		args := add([]string{name, key}, some("NOMKSTREAM"), some(d.trim()...))
-		return append(args, d.entryID(), "f", d.argument(), d.argument(), d.argument())
+		id := d.nextID()
+		if d.rand.IntN(3) == 0 {
+			id = d.entryID()
+		}
+		return append(args, id, "f", d.argument(), d.argument(), d.argument())
 	case "xrange":
 		return add([]string{name, key, d.edge("-"), d.edge("+")}, some(count...))
 	case "xrevrange":
@@ -40,7 +50,7 @@ func (d *differing) streamCommand(name string) []string {
 	case "xsetid":
 		// A lower id than before has Redis pass over what is added next, in groups that had come
 		// further.
-		last := d.pick("9-1", "9-2", "99-0", "0-1")
+		last := d.pick(d.nextID(), d.nextID(), "0-1")
 		return add([]string{name, key, last}, some("ENTRIESADDED", d.pick("1", "5", "-1", "100")), some("MAXDELETEDID", d.entryID()))
 	case "xread":
 		return add([]string{name}, some(count...), some("NOACK"), []string{"STREAMS", key, d.streamKey(), d.pick("0", "$", d.entryID()), d.entryID()})
@@ -55,13 +65,20 @@ func (d *differing) streamCommand(name string) []string {
 	case "xack":
 		return []string{name, key, group, d.entryID(), d.entryID(), d.entryID()}
 	case "xpending":
-		return []string{name, key, group}
+		if d.rand.IntN(3) == 0 {
+			return []string{name, key, group}
+		}
+		args := add([]string{name, key, group}, some("IDLE", d.idle()))
+		args = append(args, d.edge("-"), d.edge("+"), d.pick("0", "2", "100", "100", "-1", "x"))
+		return add(args, some(d.pick("alice", "bob", "none")))
 	case "xclaim":
-		args := []string{name, key, group, consumer, d.pick("0", "0", "1000000", "x"), d.entryID(), d.entryID(), d.entryID()}
-		return add(args, some("FORCE"), some("JUSTID"), some("RETRYCOUNT", "3"), some("LASTID", d.entryID()), some(d.argument()))
+		args := []string{name, key, group, consumer, d.idle(), d.entryID(), d.entryID(), d.entryID()}
+		args = add(args, some("IDLE", d.pick("2000000", d.idle())), some("TIME", d.pick("1000", "9000000000000", "-1", "x")))
+		args = add(args, some("FORCE"), some("JUSTID"), some("RETRYCOUNT", "3"))
+		return add(args, some("LASTID", d.entryID()), d.seldom(d.argument()))
 	case "xautoclaim":
-		args := []string{name, key, group, consumer, d.pick("0", "0", "1000000", "x"), d.edge("-")}
-		return add(args, some(count...), some("JUSTID"), some(d.argument()))
+		args := []string{name, key, group, consumer, d.idle(), d.edge("-")}
+		return add(args, some(count...), some("JUSTID"), d.seldom(d.argument()))
 	case "xgroup":
 		return d.groupCommand(key, group, consumer)
 	case "xinfo":
@@ -98,19 +115,42 @@ func (d *differing) groupCommand(key, group, consumer string) []string {
 
 func (d *differing) pick(words ...string) string { return words[d.rand.IntN(len(words))] }
 
-func (d *differing) streamKey() string { return d.pick("x0", "x0", "x0", "x0", "x1", "x1", "x2", "k1") }
+// seldom returns a word, or mostly none.
+func (d *differing) seldom(word string) []string {
+	if d.rand.IntN(12) > 0 {
+		return nil
+	}
+	return []string{word}
+}
+
+// idle returns a time in milliseconds that has passed since an entry was delivered, or has not by far but where XCLAIM
+// said so.
+func (d *differing) idle() string {
+	return d.pick("0", "0", "0", "0", "0", "1000000", "1000000", "-1", "x")
+}
+
+func (d *differing) streamKey() string {
+	return d.pick("x0", "x0", "x0", "x0", "x0", "x1", "x1", "x2", "k1")
+}
+
+// nextID returns an id greater than those before.
+func (d *differing) nextID() string {
+	d.entries++
+	return fmt.Sprintf("%d-%d", d.entries/3, d.entries%3)
+}
 
 // entryID returns one of few ids, mostly, so that they meet.
 func (d *differing) entryID() string {
-	switch d.rand.IntN(12) {
+	ms := strconv.Itoa(max(0, d.entries/3-d.rand.IntN(5)))
+	switch d.rand.IntN(16) {
 	case 0:
 		if text := d.argument(); text != "*" {
 			return text
 		}
 	case 1:
-		return strconv.Itoa(d.rand.IntN(9)) + "-*"
+		return ms + "-*"
 	}
-	return strconv.Itoa(d.rand.IntN(9)) + "-" + strconv.Itoa(d.rand.IntN(3))
+	return ms + "-" + strconv.Itoa(d.rand.IntN(3))
 }
 
 func (d *differing) edge(usual string) string {
@@ -142,5 +182,14 @@ func (v *value) settleStream() {
 			e.head = ":some"
 		}
 		e.settleStream()
+	}
+}
+
+// settlePending hides how long ago what XPENDING lists was delivered.
+func (v *value) settlePending() {
+	for _, e := range v.elements {
+		if len(e.elements) == 4 {
+			e.elements[2].head = ":some"
+		}
 	}
 }
