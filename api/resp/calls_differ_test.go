@@ -240,3 +240,31 @@ func (d *differing) subscribe(t *testing.T) (sent int) {
 	}
 	return sent
 }
+
+// restore has both restore what they DUMP, each its own.
+func (d *differing) restore(t *testing.T) (sent int) {
+	from := d.streamKey()
+	if d.group != "stream" {
+		from = d.key(d.pick("string", "set", "hash", "list", "sorted-set", "geo", "hyperloglog", d.group))
+	}
+	to := from[:1] + d.pick("0", "1", "2", "3")
+	command := []string{"RESTORE", to, "0", "what DUMP says of " + from, d.pick("REPLACE", "REPLACE", "ABSTTL")}
+	d.past = append(d.past, command)
+	var got [2]value
+	for i, p := range d.both {
+		p.send([]string{"DUMP", from})
+		dump, err := readValue(p.in)
+		if err != nil {
+			t.Fatalf("seed %d: DUMP %q: %v", d.seed, from, err)
+		}
+		payload, _ := strconv.Unquote(dump.head) // "" if there is none, or an error
+		p.send([]string{"RESTORE", to, "0", payload, command[4]})
+		if got[i], err = readValue(p.in); err != nil {
+			t.Fatalf("seed %d: %q: %v", d.seed, command, err)
+		}
+	}
+	if d.compare(t, command, got) {
+		d.again()
+	}
+	return 2
+}

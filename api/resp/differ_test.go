@@ -187,8 +187,11 @@ type differing struct {
 
 // step sends some commands, compares the replies, and returns how many commands there were.
 func (d *differing) step(t *testing.T) int {
-	if d.rand.IntN(50) == 0 {
+	switch d.rand.IntN(50) {
+	case 0:
 		return d.subscribe(t)
+	case 1:
+		return d.restore(t)
 	}
 	commands, watched := d.commands()
 	for _, p := range d.both {

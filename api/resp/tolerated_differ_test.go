@@ -60,9 +60,9 @@ func (d *differing) mayDiffer(command []string) bool {
 	switch strings.ToLower(command[0]) {
 	case "sort", "sort_ro": // in the order of Redis' own table, as a set has that is under the name of a list
 		return ordersItself.MatchString(keyOf(command)) && d.did(keyOf(command),
-			"sadd", "smove", "sinterstore", "sunionstore", "sdiffstore", "copy", "rename", "renamenx")
+			"sadd", "smove", "sinterstore", "sunionstore", "sdiffstore", "copy", "rename", "renamenx", "restore")
 	case "xreadgroup": // an id may be less now than what a group has passed
-		return slices.ContainsFunc(command, func(key string) bool { return d.did(key, "xsetid") })
+		return slices.ContainsFunc(command, func(key string) bool { return d.did(key, "xsetid", "restore") })
 	case "xtrim":
 		return d.trimsAbout(command)
 	}
@@ -73,7 +73,7 @@ func (d *differing) mayDiffer(command []string) bool {
 // and do not follow from how many entries were added, as XSETID says it.
 func (d *differing) trimsAbout(command []string) bool {
 	key := keyOf(command)
-	return slices.Contains(command, "~") && (d.did(key, "xdel") || d.did(key, "xsetid") && d.did("ENTRIESADDED", "xsetid"))
+	return slices.Contains(command, "~") && (d.did(key, "xdel", "restore") || d.did(key, "xsetid") && d.did("ENTRIESADDED", "xsetid"))
 }
 
 // hides reports whether a command may leave what is not the same in the two, though its replies are.
