@@ -437,6 +437,7 @@ func (w *rewriter) list(fields []*ast.Field) []*ast.Field {
 			continue
 		}
 		for ; i+1 < len(fields) && fields[i+1].Key != nil; i++ {
+			single(fields[i].Value) // it is not the last
 			fields[i], fields[i+1] = fields[i+1], fields[i]
 		}
 		if i+2 == len(fields) {
@@ -486,17 +487,17 @@ const mostOperands = 50
 // concat returns a call that puts together the operands of a chain.
 func (w *rewriter) concat(e *ast.StringConcatOpExpr) ast.Expr {
 	call := w.call(concatenation, e)
+	var last ast.Expr = e
 	for len(call.Args) < mostOperands {
-		operand := e.Lhs
-		w.expr(&operand)
-		call.Args = append(call.Args, single(operand))
-		next, more := e.Rhs.(*ast.StringConcatOpExpr)
+		chain, more := last.(*ast.StringConcatOpExpr)
 		if !more {
 			break
 		}
-		e = next
+		operand := chain.Lhs
+		w.expr(&operand)
+		call.Args = append(call.Args, single(operand))
+		last = chain.Rhs
 	}
-	last := e.Rhs
 	w.expr(&last)
 	call.Args = append(call.Args, single(last))
 	return call
