@@ -351,6 +351,7 @@ func object(err error) lua.LValue {
 
 func (m *machine) xpcall(l *lua.LState) int {
 	handler := functionArg(l, 2, "xpcall")
+	l.SetTop(2)
 	l.Push(l.Get(1))
 	err := m.protected(l, 0)
 	if err == nil {
