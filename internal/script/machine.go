@@ -186,6 +186,7 @@ func (m *machine) start(r *Run) {
 func (m *machine) stop() bool {
 	m.run = nil
 	m.l.SetTop(0)
+	*fieldOf[*lua.Upvalue](m.l, offsetOfOpen) = nil // an error that nobody has caught closes none
 	m.globals.RawSetString("KEYS", lua.LNil)
 	m.globals.RawSetString("ARGV", lua.LNil)
 	return m.meter.steps < heapStretch && m.l.G.CurrentThread == m.l

@@ -259,6 +259,12 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	if run("return math.random(2^30)") == second {
 		t.Error("the seed of math.random stays")
 	}
+	run("local a,b,c,d = 1,2,3,4 local function k() return d end error('x')")
+	const own = "local f pcall(function() local x = 1 f = function() x = x+1 return x end error('x') end) " +
+		"local a,b,c,d = 9,8,7,6 return {f(),f(),a,b,c,d}"
+	if out := run(own); out != "*6\r\n:2\r\n:3\r\n:9\r\n:8\r\n:7\r\n:6\r\n" {
+		t.Errorf("with the locals of another: %q", out)
+	}
 }
 
 // TestOnlyWhatIsSuspendedIsResumed, and only a coroutine's own code yields: the interpreter itself
