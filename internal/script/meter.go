@@ -28,6 +28,7 @@ type meter struct {
 	bytes int   // charged since the last look
 	// building is what a value takes that a function of ours is making: nothing refers to it before it is whole.
 	building int64
+	kept     int64 // by the calls that catch errors, see protected
 
 	limits Limits
 	alarm  int64 // size of the heap at which what the run holds is added up
@@ -151,7 +152,7 @@ func (t *meter) lookAtHeap() {
 	if now < t.alarm {
 		return
 	}
-	held := t.m.size(limit) + t.building
+	held := t.m.size(limit) + t.building + t.kept
 	if held > limit {
 		t.stop(ErrMemory)
 	}

@@ -83,6 +83,9 @@ func TestARunawayIsEnded(t *testing.T) {
 		"return struct.pack('c'..2^30, 'x')":                                                                     own,
 		"return string.format(('%99d'):rep(9), 1)":                                                               own,
 
+		"local function f(n) local a,b,c,d,e,g,h,i,j,k local function u() return a,b,c,d,e,g,h,i,j,k end " +
+			"if n > 0 then pcall(f, n-1) end end f(3900)": ErrMemory,
+
 		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.pcall('nope', unpack(t))": ErrMemory,
 		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.acl_check_cmd(unpack(t))": ErrMemory,
 		"local s, t = ('x'):rep(2e6), {} for i=1,1e9 do t[i] = redis.error_reply(s) end":              ErrMemory,

@@ -40,9 +40,13 @@ func (m *machine) protected(l *lua.LState, args int) error {
 	for u := *first; u != nil; u = *fieldOf[*lua.Upvalue](u, offsetOfNext) {
 		open = append(open, u)
 	}
+	size := cap(open) * int(unsafe.Sizeof(open[0]))
+	m.meter.kept += int64(size)
+	m.meter.make(size)
 	m.meter.work(len(open))
 	*fieldOf[bool](l, offsetOfHandled) = false
 	err := l.PCall(args, lua.MultRet, nil)
+	m.meter.kept -= int64(size)
 	m.goOn()
 	if err != nil {
 		*first = nil
