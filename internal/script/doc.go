@@ -27,7 +27,8 @@
 // a text is compiled; an assignment to t[n] makes room for n values, so it is charged before; and
 // unpack and the like return 8,000 values at most.
 //
-// A text may be nested maxNesting deep, for the compiler calls itself. A run that was ended has no
+// A text may be nested maxNesting deep, for the compiler calls itself; and what would take the
+// compiler long, or what it would cut off, is refused: see bounds.go. A run that was ended has no
 // reply, and its machine is thrown away.
 //
 // # Caveats

@@ -449,7 +449,7 @@ func (m *machine) load(l *lua.LState, source, name string) int {
 	}
 	m.meter.make(64 * len(source)) // what compiling takes, about
 	m.meter.work(len(source))
-	proto, err := compile([]byte(source), name)
+	proto, err := compile([]byte(source), name, m.meter.work)
 	if err != nil {
 		return push(l, lua.LNil, m.caught(lua.LString(err.Error())))
 	}

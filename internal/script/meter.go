@@ -326,13 +326,15 @@ type frame struct {
 	pc       int
 }
 
+// operands is how many bits of an instruction are below those that tell which it is.
+const operands = 26
+
 // calls reports whether the code of a frame has called the one above it by itself: it is no function
 // of Go, and at no operator or loop.
 func (f *frame) calls() bool {
 	if f.function.IsG {
 		return false
 	}
-	const operands = 26 // bits of an instruction, below those that tell which it is
 	op := int(f.function.Proto.Code[f.pc-1] >> operands)
 	return op == lua.OP_CALL || op == lua.OP_TAILCALL
 }

@@ -59,7 +59,7 @@ func compileProgram(source []byte) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.proto, err = compile(body, chunkName); err != nil {
+	if p.proto, err = compile(body, chunkName, func(int) {}); err != nil {
 		return nil, fmt.Errorf("ERR Error compiling script (new function): %s", err)
 	}
 	return p, nil
@@ -100,12 +100,21 @@ func (p *Program) flags(source []byte) ([]byte, error) {
 	return source[len(line):], nil
 }
 
-// compile compiles a chunk. What its parser and compiler make of strange texts is their panic at
-// worst.
-func compile(source []byte, name string) (proto *lua.FunctionProto, err error) {
+// compile compiles a chunk, whose steps are charged before. What its parser and compiler make of
+// strange texts is their panic at worst.
+func compile(source []byte, name string, charge func(steps int)) (proto *lua.FunctionProto, err error) {
 	defer func() {
-		if thrown := recover(); thrown != nil {
+		switch thrown := recover().(type) {
+		case nil:
+		case *lua.CompileError:
+			err = thrown
+		default:
 			err = fmt.Errorf("%s:1: %v", name, thrown)
+		}
+		var wrong *lua.CompileError
+		if errors.As(err, &wrong) {
+			message := strings.Replace(wrong.Message, "too long to jump.", tooLong, 1)
+			err = fmt.Errorf("%s:%d: %s", name, max(wrong.Line, 1), message)
 		}
 	}()
 	if bytes.HasPrefix(source, []byte("\x1bLua")) {
@@ -115,14 +124,13 @@ func compile(source []byte, name string) (proto *lua.FunctionProto, err error) {
 	if err != nil {
 		return nil, syntaxError(err, name)
 	}
-	w := rewriter{name: name}
+	w := rewriter{in: newCompiled(0)}
 	w.block(chunk)
-	proto, err = lua.Compile(chunk, name)
-	var wrong *lua.CompileError
-	if errors.As(err, &wrong) {
-		return nil, fmt.Errorf("%s:%d: %s", name, wrong.Line, wrong.Message)
+	charge(w.scans / scansOfStep)
+	if proto, err = lua.Compile(chunk, name); err != nil {
+		return nil, err
 	}
-	return proto, err
+	return proto, check(proto)
 }
 
 // syntaxError puts an error of the parser as Lua puts its own.
@@ -154,10 +162,13 @@ const (
 // can count what that takes, numbers are written as Lua 5.1 reads them, and what the interpreter's
 // compiler gets wrong is written otherwise. It panics where the syntax is nested too deep.
 type rewriter struct {
-	name      string
 	depth     int
 	functions int         // so far
 	around    surrounding // of what is rewritten
+	in        *compiled   // of what is rewritten
+	locals    int         // around it, in all functions
+	gotos     int         // so far
+	scans     int         // so far, see bounds.go
 }
 
 // surrounding is the loop around a statement.
@@ -174,9 +185,10 @@ func (w *rewriter) enter() {
 
 func (w *rewriter) block(stmts []ast.Stmt) {
 	w.enter()
-	defer func() { w.depth-- }()
+	defer func(locals int) { w.depth, w.locals = w.depth-1, locals }(w.locals)
 	for i, s := range stmts {
 		stmts[i] = w.stmt(s)
+		w.scan(w.gotos, s)
 	}
 }
 
@@ -193,6 +205,7 @@ func (w *rewriter) stmt(s ast.Stmt) ast.Stmt {
 		w.exprs(s.Rhs)
 		return inTurn(s)
 	case *ast.LocalAssignStmt:
+		w.locals += len(s.Names)
 		w.exprs(s.Exprs)
 		outOfItself(s)
 	case *ast.FuncCallStmt:
@@ -201,14 +214,15 @@ func (w *rewriter) stmt(s ast.Stmt) ast.Stmt {
 		w.block(s.Stmts)
 	case *ast.WhileStmt:
 		w.expr(&s.Condition)
-		w.loop(&s.Stmts, s)
+		w.loop(&s.Stmts, 0, s)
 		if truth, known := constant(s.Condition); known && !truth {
 			return do(s)
 		}
 	case *ast.RepeatStmt:
 		w.expr(&s.Condition)
-		w.loop(&s.Stmts, s)
+		w.loop(&s.Stmts, 0, s)
 	case *ast.IfStmt:
+		w.jumps(s)
 		w.expr(&s.Condition)
 		w.block(s.Then)
 		w.block(s.Else)
@@ -225,17 +239,20 @@ func (w *rewriter) stmt(s ast.Stmt) ast.Stmt {
 				w.count(e)
 			}
 		}
-		w.loop(&s.Stmts, s)
+		w.loop(&s.Stmts, 1, s)
 	case *ast.GenericForStmt:
 		w.exprs(s.Exprs)
-		w.loop(&s.Stmts, s)
+		w.loop(&s.Stmts, len(s.Names), s)
 		return beforehand(s)
 	case *ast.FuncDefStmt:
+		w.named(s.Name)
 		w.function(s.Func)
 	case *ast.ReturnStmt:
 		w.exprs(s.Exprs)
 	case *ast.BreakStmt:
 		return w.leave(s)
+	case *ast.GotoStmt:
+		w.gotos++
 	}
 	return s
 }
@@ -311,11 +328,18 @@ func beforehand(s *ast.GenericForStmt) ast.Stmt {
 // ofLoop is a local of a loop's body.
 const ofLoop = "\x00loop"
 
-// loop rewrites the body of a loop.
-func (w *rewriter) loop(body *[]ast.Stmt, of ast.PositionHolder) {
+// ofEachLoop is how many locals the compiler makes for a loop.
+const ofEachLoop = 3
+
+// loop rewrites the body of a loop that has some variables.
+func (w *rewriter) loop(body *[]ast.Stmt, variables int, of ast.PositionHolder) {
+	w.jumps(of)
 	outer := w.around
 	w.around = surrounding{functions: w.functions}
+	variables += ofEachLoop
+	w.locals += variables
 	w.block(*body)
+	w.locals -= variables
 	if w.around.closes {
 		local := placed(&ast.LocalAssignStmt{Names: []string{ofLoop}}, of)
 		*body = append([]ast.Stmt{local}, *body...)
@@ -340,7 +364,11 @@ func (w *rewriter) leave(s *ast.BreakStmt) ast.Stmt {
 
 func (w *rewriter) function(f *ast.FunctionExpr) {
 	w.functions++
+	outer, locals := w.in, len(f.ParList.Names)+1 // self
+	w.in = newCompiled(f.Line())
+	w.locals += locals
 	w.block(f.Stmts)
+	w.in, w.locals = outer, w.locals-locals
 }
 
 // do returns a block of statements, in the place of another.
@@ -369,28 +397,27 @@ func (w *rewriter) expr(at *ast.Expr) {
 		if f, ok := parseNumber(e.Value); ok {
 			e.Value = strconv.FormatFloat(f, 'g', -1, 64)
 		}
+		w.constant(constantKey{true, e.Value}, e)
+	case *ast.StringExpr:
+		w.constant(constantKey{text: e.Value}, e)
+	case *ast.IdentExpr:
+		w.name(e.Value, e)
 	case *ast.AttrGetExpr:
 		w.expr(&e.Object)
 		w.expr(&e.Key)
 	case *ast.TableExpr:
-		for _, f := range e.Fields {
-			w.expr(&f.Value)
-			if f.Key != nil {
-				w.expr(&f.Key)
-				w.index(&f.Key)
-				single(f.Value) // which the compiler does not know of the last field
-			}
-		}
-		e.Fields = w.list(e.Fields)
+		w.table(e)
 	case *ast.FuncCallExpr:
 		if e.Func != nil {
 			w.expr(&e.Func)
 		}
 		if e.Receiver != nil {
 			w.expr(&e.Receiver)
+			w.constant(constantKey{text: e.Method}, e)
 		}
 		w.exprs(e.Args)
 	case *ast.LogicalOpExpr:
+		w.jumps(e)
 		w.expr(&e.Lhs)
 		w.expr(&e.Rhs)
 		if truth, known := constant(e.Lhs); known {
@@ -400,28 +427,48 @@ func (w *rewriter) expr(at *ast.Expr) {
 			}
 		}
 	case *ast.RelationalOpExpr:
+		w.jumps(e)
 		w.expr(&e.Lhs)
 		w.expr(&e.Rhs)
 	case *ast.ArithmeticOpExpr:
 		w.expr(&e.Lhs)
 		w.expr(&e.Rhs)
+		w.calculated(e)
 	case *ast.StringConcatOpExpr:
 		*at = w.concat(e)
 	case *ast.UnaryMinusOpExpr:
 		w.expr(&e.Expr)
+		w.calculated(e)
 	case *ast.UnaryNotOpExpr:
 		w.expr(&e.Expr)
-		switch truth, known := constant(e.Expr); {
-		case known && truth:
-			*at = placed(&ast.FalseExpr{}, e)
-		case known:
-			*at = placed(&ast.TrueExpr{}, e)
+		if truth, known := constant(e.Expr); known {
+			*at = truthOf(!truth, e)
 		}
 	case *ast.UnaryLenOpExpr:
 		w.expr(&e.Expr)
 	case *ast.FunctionExpr:
 		w.function(e)
 	}
+}
+
+func truthOf(truth bool, of ast.PositionHolder) ast.Expr {
+	if truth {
+		return placed(&ast.TrueExpr{}, of)
+	}
+	return placed(&ast.FalseExpr{}, of)
+}
+
+func (w *rewriter) table(e *ast.TableExpr) {
+	w.items(e)
+	for _, f := range e.Fields {
+		w.expr(&f.Value)
+		if f.Key != nil {
+			w.expr(&f.Key)
+			w.index(&f.Key)
+			single(f.Value) // which the compiler does not know of the last field
+		}
+	}
+	e.Fields = w.list(e.Fields)
 }
 
 // list keeps what may not follow on every fiftieth item of a list in front of it, or within. Fifty
@@ -477,6 +524,7 @@ func constant(e ast.Expr) (truth, known bool) {
 
 // call returns a call of a function of the machine's, in the place of an expression.
 func (w *rewriter) call(function string, e ast.Expr, args ...ast.Expr) *ast.FuncCallExpr {
+	w.name(function, e)
 	name := placed(&ast.IdentExpr{Value: function}, e)
 	return placed(&ast.FuncCallExpr{Func: name, Args: args, AdjustRet: true}, e)
 }

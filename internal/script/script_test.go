@@ -3,6 +3,7 @@ package script
 import (
 	"errors"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,6 +123,44 @@ func TestNestedTextsAreRefused(t *testing.T) {
 	}
 	if _, err := Compile([]byte("return x" + strings.Repeat("..x", 150))); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTextsBeyondTheCompilerAreRefused: it would take long, or cut off what it has no room for.
+func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
+	many := func(n int, format, separator string) string {
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = strings.ReplaceAll(format, "#", strconv.Itoa(100_000+i))
+		}
+		return strings.Join(parts, separator)
+	}
+	for source, want := range map[string]string{
+		"return {" + many(25_000, "#", ",") + "}":                                                     "main function has too many constants",
+		many(50_000, "x#=1", " "):                                                                     "main function has too many constants",
+		"x={}\nfunction x.y() " + many(50_000, "x.y#(2)", " ") + " end":                               "2: function at line 2 has too many constants",
+		"return " + many(20_000, "1e6*#", ","):                                                        "too many constants",
+		many(10_000, "x=#", " ") + strings.Repeat(" x=109999", 50_000):                                "too many constants",
+		many(50_000, "goto a", " ") + many(9000, "::a#::", " "):                                       "too many constants",
+		"return {" + strings.Repeat("1,", 25_551) + "}":                                               "main function has more than 25550 items in a constructor",
+		"local " + many(61, "a#", ",") + "\nreturn function() return " + many(61, "a#", "+") + " end": "2: function at line 2 has more than 60 upvalues",
+		"while x do " + strings.Repeat("x=1 ", 70_000) + "end":                                        "control structure too long",
+		"for i=1,2 do " + strings.Repeat("x=1 ", 70_000) + "end":                                      "control structure too long",
+		"repeat " + strings.Repeat("x=1 ", 70_000) + "until x":                                        "control structure too long",
+		strings.Repeat("if x then end ", 40_000):                                                      "control structure too long",
+	} {
+		if _, err := Compile([]byte(source)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s...: %v, want %s", source, err, want)
+		}
+	}
+	for _, source := range []string{
+		"return {" + many(11_000, "#", ",") + "}", "return #{" + strings.Repeat("1,", 25_550) + "}", strings.Repeat("x=1 ", 70_000),
+		"local " + many(60, "a#", ",") + " return function() return " + many(60, "a#", "+") + " end",
+		many(2, "function f#() return {"+many(7_000, "#", ",")+"} end", "\n"),
+	} {
+		if _, err := Compile([]byte(source)); err != nil {
+			t.Errorf("%.60s...: %v", source, err)
+		}
 	}
 }
 
