@@ -189,6 +189,8 @@ const (
 	quickScriptBytes = 8 << 20
 	quickWork        = 1 << 10
 	quickLines       = 16
+	// quickSource is how long a script is that the loop compiles itself, in bytes.
+	quickSource = 8 << 10
 	// briefKeys, briefWork and briefPattern bound a command that the loop executes itself though
 	// it goes through all that keys hold: how many keys, at how many members and the like it
 	// looks, and with what each is compared, in bytes.

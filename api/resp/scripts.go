@@ -113,6 +113,14 @@ func (s *scripts) load(source []byte) (*script.Program, error) {
 	return p, nil
 }
 
+// load returns a script by its text. A long one is not compiled in the loop.
+func (c *call) load(source []byte) (*script.Program, error) {
+	if c.looped && len(source) > quickSource && c.server.scripts.find(script.Name(source)) == nil {
+		return nil, errApart
+	}
+	return c.server.scripts.load(source)
+}
+
 func (s *scripts) enter(r *running) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,7 +207,7 @@ func evaluating(bySHA, reads bool) func(c *call) error {
 // program returns the script that the first argument is, or names.
 func (c *call) program(bySHA bool) (*script.Program, error) {
 	if !bySHA {
-		return c.server.scripts.load(c.args[1])
+		return c.load(c.args[1])
 	}
 	if p := c.server.scripts.find(lower(c.args[1])); p != nil {
 		return p, nil
@@ -412,7 +420,7 @@ func (c *command) mayWrite() bool {
 }
 
 func runScriptLoad(c *call) error {
-	p, err := c.server.scripts.load(c.args[2])
+	p, err := c.load(c.args[2])
 	if err != nil {
 		return err
 	}

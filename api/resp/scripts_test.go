@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerd/peerd/internal/script"
 	embedded "github.com/peerd/peerd/peer"
 )
 
@@ -266,4 +267,26 @@ func openMemory(t *testing.T) *embedded.Peer {
 		}
 	})
 	return p
+}
+
+// TestALongTextIsCompiledApart from the loop, in which all clients would wait for it.
+func TestALongTextIsCompiledApart(t *testing.T) {
+	eachWay(t, func(t *testing.T) {
+		s, address := startServer(t, Config{Peer: openMemory(t)})
+		text := "return #{" + strings.Repeat("1,", quickSource/2) + "}"
+		looped := call{server: s, looped: true}
+		if _, err := looped.load([]byte(text)); err != errApart {
+			t.Errorf("in the loop: %v", err)
+		}
+		p := dial(t, address)
+		p.send([]string{"EVAL", text, "0"}, []string{"SCRIPT", "LOAD", text + " "}, []string{"MULTI"},
+			[]string{"EVAL", text + "  ", "0"}, []string{"EXEC"})
+		want := ":4096 \"" + script.Name([]byte(text+" ")) + "\" +OK +QUEUED *1\n  :4096"
+		if got := strings.Join([]string{p.reply(), p.reply(), p.reply(), p.reply(), p.reply()}, " "); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if _, err := looped.load([]byte(text)); err != nil {
+			t.Errorf("once it is known: %v", err)
+		}
+	})
 }
