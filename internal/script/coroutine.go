@@ -10,28 +10,26 @@ func (m *machine) openCoroutine() {
 	made := m.l.Get(-1).(*lua.LTable)
 	m.l.Pop(1)
 	native := func(name string) lua.LGFunction { return made.RawGetString(name).(*lua.LFunction).GFunction }
-	create, wrap, resume := native("create"), native("wrap"), native("resume")
-	luaFunction := func(l *lua.LState, name string) {
-		if f, ok := l.Get(1).(*lua.LFunction); !ok || f.IsG {
+	create, resume := native("create"), native("resume")
+	yield := m.yielding()
+	thread := func(l *lua.LState, name string) *lua.LState {
+		if f, ok := l.Get(1).(*lua.LFunction); !ok || f.IsG || f == yield {
 			badArg(l, 1, name, "Lua function expected")
 		}
 		m.meter.make(sizeOfThread)
+		create(l)
+		th := l.Get(-1).(*lua.LState)
+		th.SetContext(&m.meter)
+		return th
 	}
-	m.library("coroutine", map[string]lua.LGFunction{
+	t := m.library("coroutine", map[string]lua.LGFunction{
 		"create": func(l *lua.LState) int {
-			luaFunction(l, "create")
-			create(l)
-			l.Get(-1).(*lua.LState).SetContext(&m.meter)
+			thread(l, "create")
 			return 1
 		},
 		"wrap": func(l *lua.LState) int {
-			luaFunction(l, "wrap")
-			wrap(l)
-			f := l.Get(-1).(*lua.LFunction)
-			th := f.Upvalues[0].Value().(*lua.LState)
-			th.SetContext(&m.meter)
-			f.GFunction = generator(th, f.GFunction)
-			return 1
+			th := thread(l, "wrap")
+			return push(l, l.NewClosure(generator(th, resume), th))
 		},
 		"resume": func(l *lua.LState) int {
 			if why := unresumable(l, threadArg(l, "resume")); why != "" {
@@ -45,8 +43,22 @@ func (m *machine) openCoroutine() {
 		},
 		"running": running,
 		"status":  status,
-		"yield":   m.yield,
 	})
+	t.RawSetString("yield", yield)
+}
+
+// yielding returns yield as a function of Lua. It calls that of Go by an instruction of its own, so
+// that whoever calls it may end with that, and gets as many values as it asks for.
+func (m *machine) yielding() *lua.LFunction {
+	const text = "local yield, pass = ... return function(...) return pass(yield(...)) end"
+	f, err := m.l.LoadString(text)
+	if err != nil {
+		panic(err)
+	}
+	push(m.l, f, m.l.NewFunction(m.yield), m.globals.RawGetString(passing))
+	m.l.Call(2, 1)
+	defer m.l.Pop(1)
+	return m.l.Get(-1).(*lua.LFunction)
 }
 
 func threadArg(l *lua.LState, name string) *lua.LState {
@@ -57,28 +69,25 @@ func threadArg(l *lua.LState, name string) *lua.LState {
 	return th
 }
 
-// generator returns the function that wrap has made, which resumes a coroutine. The interpreter does
-// not take one for dead that an error has ended.
+// generator returns the function that wrap makes, which resumes a coroutine and raises its error.
 func generator(th *lua.LState, resume lua.LGFunction) lua.LGFunction {
 	return func(l *lua.LState) int {
+		var raised lua.LValue
 		if why := unresumable(l, th); why != "" {
-			l.RaiseError("%s", why)
-		}
-		failed, raise := true, l.Panic
-		l.Panic = func(in *lua.LState) {
-			if l.Panic = raise; in != l { // raised anew, it closes upvalues here too: see protected
-				raised := in.Get(-1)
-				if s, ok := raised.(lua.LString); ok {
-					raised = lua.LString(where(l, 1)) + s
-				}
-				l.Error(raised, 0)
+			raised = lua.LString(why)
+		} else {
+			l.Insert(th, 1)
+			n := resume(l)
+			if l.Get(-n) == lua.LTrue {
+				return n - 1
 			}
-			raise(l)
+			raised = l.Get(-1)
 		}
-		defer func() { l.Panic, th.Dead = raise, th.Dead || failed }()
-		n := resume(l)
-		failed = false
-		return n
+		if s, ok := raised.(lua.LString); ok {
+			raised = lua.LString(where(l, 1)) + s
+		}
+		l.Error(raised, 0)
+		return 0
 	}
 }
 
