@@ -13,12 +13,28 @@ var arithmetic = map[string]func(a, b float64) float64{
 	"__sub": func(a, b float64) float64 { return a - b },
 	"__mul": func(a, b float64) float64 { return a * b },
 	"__div": func(a, b float64) float64 { return a / b },
-	"__mod": func(a, b float64) float64 { return a - float64(math.Floor(a/b)*b) },
+	"__mod": modulo,
 	"__pow": math.Pow,
 	"__unm": func(a, _ float64) float64 { return -a },
 }
 
-// operator returns the function of strings' metatable for one of these: an operand is a string.
+func modulo(a, b float64) float64 { return a - float64(math.Floor(a/b)*b) }
+
+// remainder returns the function that the operator "%" becomes.
+func (m *machine) remainder() lua.LGFunction {
+	others := m.operator("__mod", modulo)
+	return func(l *lua.LState) int {
+		a, first := l.Get(1).(lua.LNumber)
+		b, second := l.Get(2).(lua.LNumber)
+		if !first || !second {
+			return others(l)
+		}
+		l.Push(lua.LNumber(modulo(float64(a), float64(b))))
+		return 1
+	}
+}
+
+// operator returns the function for one of these: in strings' metatable, and for remainders.
 func (m *machine) operator(event string, calculate func(a, b float64) float64) lua.LGFunction {
 	return func(l *lua.LState) int {
 		a, b := l.Get(1), l.Get(2)
@@ -31,11 +47,15 @@ func (m *machine) operator(event string, calculate func(a, b float64) float64) l
 		if first && second {
 			return push(l, lua.LNumber(calculate(x, y)))
 		}
-		_, text := b.(lua.LString)
-		if f := l.GetMetaField(b, event); f != lua.LNil && !text {
-			push(l, f, a, b)
-			l.Call(2, 1)
-			return 1
+		for _, v := range []lua.LValue{a, b} {
+			if _, text := v.(lua.LString); text {
+				continue
+			}
+			if f := l.GetMetaField(v, event); f != lua.LNil {
+				push(l, f, a, b)
+				l.Call(2, 1)
+				return 1
+			}
 		}
 		if first {
 			a = b

@@ -191,6 +191,7 @@ func (m *machine) openBase() {
 	})
 	set("load", m.loadParts)
 	set(concatenation, m.concat)
+	set(remainder, m.remainder())
 	set(indexing, func(l *lua.LState) int { return push(l, m.meter.index(l.Get(1))) })
 	set(passing, func(l *lua.LState) int { return l.GetTop() })
 	set(counting, func(l *lua.LState) int {

@@ -153,13 +153,14 @@ func syntaxError(err error, name string) error {
 // Global functions that a rewriter has called. No script can name them.
 const (
 	concatenation = "\x00concat" // stands for the operator
+	remainder     = "\x00mod"    // as well: the interpreter's is that of C's fmod
 	indexing      = "\x00index"
 	counting      = "\x00count"
 	passing       = "\x00pass" // returns its arguments
 )
 
 // rewriter changes a chunk before it is compiled. Two strings are put together by a function, which
-// can count what that takes, numbers are written as Lua 5.1 reads them, and what the interpreter's
+// can count what that takes, and remainders calculated by another; numbers are written as Lua 5.1 reads them, and what the interpreter's
 // compiler gets wrong is written otherwise. It panics where the syntax is nested too deep.
 type rewriter struct {
 	depth     int
@@ -433,7 +434,9 @@ func (w *rewriter) expr(at *ast.Expr) {
 	case *ast.ArithmeticOpExpr:
 		w.expr(&e.Lhs)
 		w.expr(&e.Rhs)
-		w.calculated(e)
+		if w.calculated(e); e.Operator == "%" {
+			*at = w.call(remainder, e, single(e.Lhs), single(e.Rhs))
+		}
 	case *ast.StringConcatOpExpr:
 		*at = w.concat(e)
 	case *ast.UnaryMinusOpExpr:
