@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -43,7 +44,7 @@ func (l *luaDraft) block() string {
 }
 
 func (l *luaDraft) statement() string {
-	kinds := 13
+	kinds := 16
 	if l.depth > 2 {
 		kinds = 7
 	}
@@ -78,6 +79,12 @@ func (l *luaDraft) statement() string {
 		body := *l
 		body.loops, body.inside = false, true
 		return "pcall(function() " + body.block() + " error('x') end)"
+	case 13:
+		return l.variable() + " = " + l.chain()
+	case 14:
+		return l.variable() + " = " + l.constructor()
+	case 15:
+		return l.coroutine()
 	}
 	return l.variable() + " = " + l.number(3)
 }
@@ -146,7 +153,55 @@ func (l *luaDraft) number(depth int) string {
 	case 4:
 		return l.invoke(depth - 1)
 	}
+	if l.rand.IntN(6) == 0 {
+		return "(" + x + " * " + l.pick("1e15", "0.3", "-0.7", "10007") + " % " + l.pick("97", "-7", "5") + ")"
+	}
 	return "((" + x + l.pick(" + ", " - ", " * ") + y + ") % " + l.pick("97", "-7", "'010'") + ")"
+}
+
+// chain returns an expression that puts together so many that they do not fit into one call.
+func (l *luaDraft) chain() string {
+	operands := make([]string, 48+l.rand.IntN(60))
+	for i := range operands {
+		operands[i] = l.pick("1", "'2'", l.variable())
+		if l.rand.IntN(20) == 0 {
+			operands[i] = l.invoke(1)
+		}
+	}
+	at := 1 + l.rand.IntN(len(operands))
+	return fmt.Sprintf("(tonumber((%s):sub(%d, %d)) or 3)", strings.Join(operands, " .. "), at, at+1)
+}
+
+// constructor returns an item, or how many there are, of a table about as long as those that are stored at once.
+func (l *luaDraft) constructor() string {
+	n := 50*(1+l.rand.IntN(2)) + l.rand.IntN(5) - 2
+	fields := make([]string, n)
+	for i := range fields {
+		fields[i] = l.pick("1", "7", l.variable())
+		if i >= n-3 {
+			fields[i] = l.pick("x = 4", "y = "+l.invoke(1), l.invoke(1), "unpack(ARGV)", "(unpack(ARGV))", "3")
+		}
+	}
+	table := "({" + strings.Join(fields, ", ") + "})"
+	return l.pick("#"+table, fmt.Sprintf("(%s[%d] or 2)", table, n-l.rand.IntN(5)), "("+table+".x or 3)")
+}
+
+// coroutine returns a statement that resumes one until it has ended. It yields in a tail call, or does not.
+func (l *luaDraft) coroutine() string {
+	inner := luaDraft{differing: l.differing, variables: []string{"p", "q"}}
+	yield := l.pick("coroutine.yield", "yield") + "(" + inner.number(1) + l.pick("", ", q") + ")"
+	body := l.pick("return "+yield, "p = "+yield+" return p, q", "p, q = "+yield+" return (p or 4)",
+		"for i = 1, 2 do p = "+yield+" or 5 end return "+yield, "if p == q then return "+yield+" end return 4",
+		"pcall(error) return "+yield)
+	resume := l.pick("go(%s, %s)", "select(2, coroutine.resume(thread, %s, %s))")
+	text := "do local yield, thread = coroutine.yield " +
+		"local go = coroutine.wrap(function(p, q) thread = coroutine.running() " + body + " end) " +
+		l.variable() + " = go(" + l.number(1) + ", " + l.number(1) + ") or 1 "
+	for range 3 {
+		text += "if coroutine.status(thread) ~= 'dead' then " + l.variable() + " = " +
+			fmt.Sprintf(resume, l.number(1), l.number(1)) + " or 6 end "
+	}
+	return text + "end"
 }
 
 // invoke returns a call of a function.

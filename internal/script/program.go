@@ -153,15 +153,16 @@ func syntaxError(err error, name string) error {
 // Global functions that a rewriter has called. No script can name them.
 const (
 	concatenation = "\x00concat" // stands for the operator
-	remainder     = "\x00mod"    // as well: the interpreter's is that of C's fmod
+	remainder     = "\x00mod"    // as well: the interpreter's is fmod
 	indexing      = "\x00index"
 	counting      = "\x00count"
 	passing       = "\x00pass" // returns its arguments
 )
 
 // rewriter changes a chunk before it is compiled. Two strings are put together by a function, which
-// can count what that takes, and remainders calculated by another; numbers are written as Lua 5.1 reads them, and what the interpreter's
-// compiler gets wrong is written otherwise. It panics where the syntax is nested too deep.
+// can count what that takes, and remainders are calculated by another; numbers are written as Lua
+// 5.1 reads them, and what the interpreter's compiler gets wrong is written otherwise. It panics
+// where the syntax is nested too deep, or the compiler would have too much to do.
 type rewriter struct {
 	depth     int
 	functions int         // so far
