@@ -193,6 +193,13 @@ func (m *machine) openBase() {
 	set(concatenation, m.concat)
 	set(remainder, m.remainder())
 	set(indexing, func(l *lua.LState) int { return push(l, m.meter.index(l.Get(1))) })
+	set(appending, func(l *lua.LState) int {
+		t, first := tableArg(l, 1, "append"), int(intArg(l, 2, "append"))
+		for i := 3; i <= l.GetTop(); i++ {
+			t.RawSetInt(first+i-3, l.Get(i))
+		}
+		return push(l, t)
+	})
 	set(passing, func(l *lua.LState) int { return l.GetTop() })
 	set(counting, func(l *lua.LState) int {
 		if f, ok := toNumber(l.Get(1)); ok {

@@ -157,6 +157,7 @@ const (
 	indexing      = "\x00index"
 	counting      = "\x00count"
 	passing       = "\x00pass" // returns its arguments
+	appending     = "\x00append"
 )
 
 // rewriter changes a chunk before it is compiled. Two strings are put together by a function, which
@@ -408,7 +409,7 @@ func (w *rewriter) expr(at *ast.Expr) {
 		w.expr(&e.Object)
 		w.expr(&e.Key)
 	case *ast.TableExpr:
-		w.table(e)
+		*at = w.table(e)
 	case *ast.FuncCallExpr:
 		if e.Func != nil {
 			w.expr(&e.Func)
@@ -462,7 +463,7 @@ func truthOf(truth bool, of ast.PositionHolder) ast.Expr {
 	return placed(&ast.FalseExpr{}, of)
 }
 
-func (w *rewriter) table(e *ast.TableExpr) {
+func (w *rewriter) table(e *ast.TableExpr) ast.Expr {
 	w.items(e)
 	for _, f := range e.Fields {
 		w.expr(&f.Value)
@@ -472,33 +473,54 @@ func (w *rewriter) table(e *ast.TableExpr) {
 			single(f.Value) // which the compiler does not know of the last field
 		}
 	}
-	e.Fields = w.list(e.Fields)
+	return w.list(e)
 }
 
-// list keeps what may not follow on every fiftieth item of a list in front of it, or within. Fifty
+// list keeps what may not follow on every fiftieth item of a constructor from being behind it. Fifty
 // are stored at once, and again at a key behind them, or where a call at the end has its values
-// stored: by then others are in their registers.
-func (w *rewriter) list(fields []*ast.Field) []*ast.Field {
-	items := 0
-	for i := 0; i < len(fields); i++ {
-		if fields[i].Key == nil {
-			items++
-		}
-		if items == 0 || items%lua.FieldsPerFlush != 0 {
+// stored: by then others are in their registers. So from such an item on all have keys.
+func (w *rewriter) list(e *ast.TableExpr) ast.Expr {
+	items, keyed := 0, false
+	for i, f := range e.Fields {
+		if f.Key != nil {
 			continue
 		}
-		for ; i+1 < len(fields) && fields[i+1].Key != nil; i++ {
-			single(fields[i].Value) // it is not the last
-			fields[i], fields[i+1] = fields[i+1], fields[i]
-		}
-		if i+2 == len(fields) {
-			last := fields[i+1].Value
-			all := w.call(passing, last, fields[i].Value, last)
-			fields[i].Value = adjust(all, false)
-			return fields[:i+1]
+		items++
+		rest := e.Fields[i+1:]
+		full := items%lua.FieldsPerFlush == 0
+		keyed = keyed || full && len(rest) > 0 && rest[0].Key != nil
+		switch {
+		case keyed && len(rest) == 0 && isMany(f.Value):
+			e.Fields = e.Fields[:i]
+			return w.call(appending, e, e, w.number(items, f.Value), f.Value)
+		case keyed:
+			f.Key = w.number(items, f.Value)
+			single(f.Value)
+		case full && len(rest) == 1:
+			last := rest[0].Value
+			f.Value = adjust(w.call(passing, last, f.Value, last), false)
+			e.Fields = e.Fields[:i+1]
+			return e
 		}
 	}
-	return fields
+	return e
+}
+
+func (w *rewriter) number(n int, of ast.PositionHolder) ast.Expr {
+	e := placed(&ast.NumberExpr{Value: strconv.Itoa(n)}, of)
+	w.constant(constantKey{true, e.Value}, e)
+	return e
+}
+
+// isMany reports whether an expression may be more values than one.
+func isMany(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.FuncCallExpr:
+		return !e.AdjustRet
+	case *ast.Comma3Expr:
+		return !e.AdjustRet
+	}
+	return false
 }
 
 // index has the meter look at what may be a large index that something is assigned to.
