@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -31,14 +32,16 @@ type queue struct {
 }
 
 var queues = map[string]queue{
-	"BullMQ":  queueOf(false, "", "node", "node/queue.mjs"),
-	"Celery":  queueOf(true, "", "/usr/bin/python3", "python/celery_queue.py"),
-	"RQ":      queueOf(true, "", "/usr/bin/python3", "python/rq_queue.py"),
-	"Sidekiq": queueOf(true, "", "ruby", "ruby/sidekiq_queue.rb"),
-	"asynq":   {add: addTasks, work: workOnTasks},
+	"BullMQ":               queueOf(false, "plain", "node", "node/queue.mjs"),
+	"BullMQ's delayed":     queueOf(false, "delayed", "node", "node/queue.mjs"),
+	"BullMQ's prioritized": queueOf(false, "prioritized", "node", "node/queue.mjs"),
+	"Celery":               queueOf(true, "", "/usr/bin/python3", "python/celery_queue.py"),
+	"RQ":                   queueOf(true, "", "/usr/bin/python3", "python/rq_queue.py"),
+	"Sidekiq":              queueOf(true, "", "ruby", "ruby/sidekiq_queue.rb"),
+	"asynq":                {add: addTasks, work: workOnTasks},
 }
 
-// queueOf returns a queue whose jobs a program adds, and does. It may be told for which client.
+// queueOf returns a queue whose jobs a program adds, and does. It may be told for which client, or of which kind.
 func queueOf(atMostOnce bool, client string, command ...string) queue {
 	run := func(ctx context.Context, numbers <-chan int, told func(int), args ...any) error {
 		all := slices.Clone(command[1:])
@@ -181,7 +184,8 @@ func apart(oslo, lima *daemon) (heal func()) {
 
 // TestWhatIsQueuedOnBothSidesOfACutIsDone has jobs added to one queue at two peers that are cut
 // from each other, the first of which is killed, and done at the other after they are healed: each,
-// and once. Sessions and limits of rates are of both sides, too.
+// and once; those with priorities by these, whichever side they are of. What clients keep is at both
+// then, and sessions and limits of rates are of both sides, too.
 func TestWhatIsQueuedOnBothSidesOfACutIsDone(t *testing.T) {
 	const each = 25 // jobs
 	oslo, lima := pair(t)
@@ -195,7 +199,9 @@ func TestWhatIsQueuedOnBothSidesOfACutIsDone(t *testing.T) {
 	}
 	heal := apart(oslo, lima)
 	var adding sync.WaitGroup
-	for name, q := range queues {
+	all := maps.Clone(stores)
+	maps.Copy(all, queues)
+	for name, q := range all {
 		for i, d := range []*daemon{oslo, lima} {
 			adding.Go(func() {
 				added := 0
@@ -212,18 +218,32 @@ func TestWhatIsQueuedOnBothSidesOfACutIsDone(t *testing.T) {
 	oslo.run()
 	heal()
 	bothSides("together")
-	for name, q := range queues {
+	var want []int
+	for n := range numbers(0, 2*each) {
+		want = append(want, n)
+	}
+	lima.eventually("has what oslo has", func() bool { return slices.Equal(lima.holds(), oslo.holds()) })
+	for name, q := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			times := map[int]int{}
-			if err := q.work(ctx, lima.resp, "cut-"+name, 2*each, func(n int) { times[n]++ }); err != nil {
-				t.Fatalf("%v: done are %v", err, times)
+			at := []*daemon{lima}
+			if _, keeps := stores[name]; keeps {
+				at = append(at, oslo)
 			}
-			for n := range 2 * each {
-				if times[n] != 1 {
-					t.Errorf("job %d was done %d times", n, times[n])
+			for _, d := range at {
+				var done []int
+				if err := q.work(ctx, d.resp, "cut-"+name, 2*each, func(n int) { done = append(done, n) }); err != nil {
+					t.Fatalf("%v: done at %s are %v", err, d.name, done)
+				}
+				if name == "BullMQ's prioritized" {
+					slices.Reverse(done)
+				} else {
+					slices.Sort(done)
+				}
+				if !slices.Equal(done, want) {
+					t.Errorf("done at %s are %v", d.name, done)
 				}
 			}
 		})

@@ -96,6 +96,7 @@ var stores = map[string]queue{
 	"rate-limiter-flexible": storeOf("rate-limiter-flexible", "node", "node/stores.mjs"),
 	"redis-py":              storeOf("redis-py", "/usr/bin/python3", "python/stores.py"),
 	"django-redis":          storeOf("django-redis", "/usr/bin/python3", "python/stores.py"),
+	"Django's sessions":     storeOf("django-sessions", "/usr/bin/python3", "python/stores.py"),
 	"redsync":               {add: takeLocks, work: seeLocks},
 }
 

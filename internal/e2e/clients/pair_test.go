@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -147,6 +148,12 @@ func (d *daemon) eventually(what string, ok func() bool) {
 		}
 	}
 }
+
+// hashes are those of what a space has seen and holds, in a status.
+var hashes = regexp.MustCompile(`"(context_hash|root)": "[^"]*"`)
+
+// holds tells what the daemon's spaces have seen and hold: as much as another's if that says the same.
+func (d *daemon) holds() []string { return hashes.FindAllString(d.get("/v1/status"), -1) }
 
 // get returns the status and the body of an answer over HTTP; empty if there is none.
 func (d *daemon) get(path string) string {

@@ -23,15 +23,27 @@ else:
     from django.conf import settings
 
     settings.configure(CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://%s/1" % address,
-                                           "KEY_PREFIX": name}})
+                                           "KEY_PREFIX": name}},
+                       SESSION_ENGINE="django.contrib.sessions.backends.cache", INSTALLED_APPS=["django.contrib.sessions"])
     django.setup()
+    from django.contrib.sessions.backends.cache import SessionStore
     from django.core.cache import cache
 
-    def put(n):
-        cache.set("n%d" % n, n, timeout=600)
+    if client == "django-redis":
+        def put(n):
+            cache.set("n%d" % n, n, timeout=600)
 
-    def has(n):
-        return cache.get("n%d" % n) == n
+        def has(n):
+            return cache.get("n%d" % n) == n
+    else:
+        def put(n):
+            session = SessionStore()
+            session["user"] = n
+            session.save()
+            cache.set("session of %d" % n, session.session_key, timeout=600)
+
+        def has(n):
+            return SessionStore(cache.get("session of %d" % n)).get("user") == n
 
 
 def eventually(what, act):
