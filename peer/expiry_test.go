@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -79,8 +80,54 @@ func TestAnIdlePeerRemovesWhatExpires(t *testing.T) {
 	eventually(t, "it is removed", func() bool { s, err := p.Status(); return err == nil && s.Cells == 0 })
 }
 
-// BenchmarkExpiring has a million keys expire at once (-short: 100,000), and writes meanwhile: how long does a write
-// take at most, and a read beside them, until all are removed?
+// TestClientsHaveTheProcessorBetweenSteps has one processor, many keys that have expired, and a client that writes: the loop
+// takes few steps until it has the processor again.
+func TestClientsHaveTheProcessorBetweenSteps(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	p, err := Open(context.Background(), Config{Dir: t.TempDir(), Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, p)
+	const keys, writes = 20_000, 50
+	for i := 0; i < keys; i += 1000 {
+		setUntil(t, p, i, i+1000, func(int) time.Time { return time.Now().Add(-time.Minute) })
+	}
+	status := func() Status {
+		s, err := p.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	before := status()
+	for range writes {
+		runtime.Gosched()
+		mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err })
+	}
+	after := status()
+	if n := after.Commits - before.Commits; n > 3*writes {
+		t.Errorf("%d groups were committed until %d writes were", n, writes)
+	} else if after.Keys < 2 {
+		t.Error("all that expired is removed: the loop had a rest")
+	}
+}
+
+// setUntil sets numbered keys, with their times.
+func setUntil(t testing.TB, p *Peer, from, to int, until func(n int) time.Time) {
+	t.Helper()
+	mustUpdate(t, p, func(tx *Tx) error {
+		for n := from; n < to; n++ {
+			if err := tx.String(fmt.Sprint("k", n)).SetUntil([]byte("v"), until(n)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// BenchmarkExpiring has a million keys expire in one second (-short: 100,000), and writes and reads meanwhile: how long does
+// one of these take at most, until all keys are removed? And how long then, for as long a time, while nothing expires?
 func BenchmarkExpiring(b *testing.B) {
 	keys := 1_000_000
 	if testing.Short() {
@@ -94,45 +141,43 @@ func BenchmarkExpiring(b *testing.B) {
 		}
 		at := time.Now().Add(time.Duration(keys) * 100 * time.Microsecond)
 		for i := 0; i < keys; i += 1000 {
-			mustUpdate(b, p, func(tx *Tx) error {
-				for n := range 1000 {
-					if err := tx.String(fmt.Sprint("k", i+n)).SetUntil([]byte("v"), at); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			setUntil(b, p, i, i+1000, func(n int) time.Time { return at.Add(time.Duration(n) * time.Second / time.Duration(keys)) })
 		}
-		count := func() {
-			mustUpdate(b, p, func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err })
-		}
-		for time.Now().Before(at) {
-			count()
-		}
+		slowest(b, p, func() bool { return !time.Now().Before(at) })
 		b.StartTimer()
-		slowest, stop, read := time.Duration(0), make(chan struct{}), make(chan time.Duration)
-		go func() { read <- slowestRead(p, stop) }()
-		for s, _ := p.Status(); s.Keys > 1; s, _ = p.Status() {
-			for range 100 {
-				began := time.Now()
-				count()
-				slowest = max(slowest, time.Since(began))
-			}
-		}
-		close(stop)
-		b.ReportMetric(milliseconds(slowest), "ms-slowest")
-		b.ReportMetric(milliseconds(<-read), "ms-slowest-read")
+		write, read := slowest(b, p, func() bool { s, err := p.Status(); return err != nil || s.Keys == 1 })
 		b.StopTimer()
+		b.ReportMetric(milliseconds(write), "ms-slowest-write")
+		b.ReportMetric(milliseconds(read), "ms-slowest-read")
+		end := time.Now().Add(time.Since(at))
+		write, read = slowest(b, p, func() bool { return !time.Now().Before(end) })
+		b.ReportMetric(milliseconds(write), "ms-slowest-write-idle")
+		b.ReportMetric(milliseconds(read), "ms-slowest-read-idle")
 		mustClose(b, p)
 	}
 }
 
-// slowestRead reads until it is told to stop, and returns how long one read took at most.
-func slowestRead(p *Peer, stop <-chan struct{}) (slowest time.Duration) {
-	for !isClosed(stop) {
-		began := time.Now()
-		p.Read([]func(*Tx) error{func(tx *Tx) error { tx.Counter("n").Get(); return nil }})
-		slowest = max(slowest, time.Since(began))
+// slowest writes to one key until done, and reads it beside that, and returns how long a write took at most, and a read. Both
+// rest in between: one that never does keeps the other from the processors.
+func slowest(b *testing.B, p *Peer, done func() bool) (write, read time.Duration) {
+	each := func(act func(), done func() bool) (slowest time.Duration) {
+		rests := time.NewTicker(time.Millisecond)
+		defer rests.Stop()
+		for n := 1; n%100 != 0 || !done(); n++ {
+			<-rests.C
+			began := time.Now()
+			act()
+			slowest = max(slowest, time.Since(began))
+		}
+		return slowest
 	}
-	return slowest
+	stop, reads := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		get := func(tx *Tx) error { tx.Counter("n").Get(); return nil }
+		reads <- each(func() { p.Read([]func(*Tx) error{get}) }, func() bool { return isClosed(stop) })
+	}()
+	add := func(tx *Tx) error { _, err := tx.Counter("n").Add(1); return err }
+	write = each(func() { mustUpdate(b, p, add) }, done)
+	close(stop)
+	return write, <-reads
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type loop struct {
 
 	began    time.Time     // the step
 	apart    bool          // something is being written beside it
+	served   bool          // it has answered clients
 	half     *engine.Ready // of a step that is not finished; nil if there is none
 	due      time.Time     // when the alarm fires
 	room     room          // of which the engine was told
@@ -101,12 +103,15 @@ func (l *loop) endedElsewhere() bool {
 func (l *loop) steps() {
 	var job func(*loop)
 	for {
-		again, hungry, over := l.haveTurn(job)
+		again, hungry, served, over := l.haveTurn(job)
 		switch {
 		case over:
 			return
 		case again || hungry && len(l.s.updates) > 0: // it may be that nobody saw them who had the turn
 			job = nil
+			if !served && len(l.s.updates) == 0 { // who will ask for something has the processor first: see gentle
+				runtime.Gosched()
+			}
 		default:
 			job = l.wait()
 		}
@@ -114,20 +119,20 @@ func (l *loop) steps() {
 }
 
 // haveTurn waits for the turn, and takes a step. If there is a job it is done before. One that is not hungry has enough
-// to do, or waits for what wakes the loop.
-func (l *loop) haveTurn(job func(*loop)) (again, hungry, over bool) {
+// to do, or waits for what wakes the loop. One that served has answered clients.
+func (l *loop) haveTurn(job func(*loop)) (again, hungry, served, over bool) {
 	l.turn.Lock()
 	defer l.giveBack()
 	if l.s.stopping() && l.p.broken.Load() {
 		// As after a crash: the disk that failed another space is this one's.
 		l.abandon(ErrClosed)
-		return false, false, true
+		return false, false, false, true
 	}
 	rd, err := l.round(job)
 	switch {
 	case err != nil:
 		l.fail(err)
-		return false, false, true
+		return false, false, false, true
 	case rd.Closed:
 		if l.p.disk.room() == full {
 			l.s.log.Warn("closing on a full disk: the next start reads the log again")
@@ -136,7 +141,7 @@ func (l *loop) haveTurn(job func(*loop)) (again, hungry, over bool) {
 	case !rd.Again:
 		l.setAlarm(rd.At)
 	}
-	return rd.Again, l.engine.Hungry(), rd.Closed
+	return rd.Again, l.engine.Hungry(), l.served, rd.Closed
 }
 
 // setAlarm has the loop look at the engine at a time.
@@ -322,6 +327,7 @@ func (l *loop) act(rd *engine.Ready) {
 	if rd.Jumped {
 		l.jump()
 	}
+	l.served = len(rd.Answers) > 0
 	for _, u := range rd.Answers {
 		l.answer(u.(*update))
 	}
