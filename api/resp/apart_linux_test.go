@@ -9,7 +9,7 @@ import (
 
 // TestWhatCannotBeUndoneIsDoneOnce where EXEC, or a script, turns out to take long in the loop.
 func TestWhatCannotBeUndoneIsDoneOnce(t *testing.T) {
-	s, address, _ := inLoop(t, Config{db: newMemory(t)})
+	s, address := inLoop(t, Config{db: newMemory(t)})
 	p, waits, reader := dial(t, address), dial(t, address), dial(t, address)
 	p.expect("SET long "+strings.Repeat("v", 2*maxQuickBytes), "+OK")
 	id := strings.TrimPrefix(waits.ask("CLIENT ID"), ":")
@@ -52,7 +52,7 @@ func TestWhoIsCutAsItsCommandEndsLeavesNothingBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPoll()
+	p, err := newPoll(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,38 +15,20 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// onPipe runs fn with the far end of a connection that is served under a clock of its own.
-func onPipe(t *testing.T, fn func(t *testing.T, s *Server, far net.Conn)) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{db: newMemory(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		near, far := net.Pipe()
-		var running sync.WaitGroup
-		running.Go(func() {
-			newClient(s, near, 1).serve(t.Context())
-			near.Close()
-		})
-		fn(t, s, far)
-		far.Close()
-		running.Wait()
-		if left := s.held.Load(); left != 0 {
-			t.Errorf("%d bytes are still held", left)
-		}
-	})
-}
-
 // largeReplies are commands whose replies are n times more than what is executed at once.
 func largeReplies(n int) []byte {
 	echo := encodeCommand("ECHO", strings.Repeat("v", MaxBatchOutput))
 	return bytes.Repeat(echo, n)
 }
 
-func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
-	onPipe(t, func(t *testing.T, s *Server, far net.Conn) {
+func TestAClientThatDoesNotReadIsClosed(t *testing.T) { eachWay(t, testAClientThatDoesNotReadIsClosed) }
+
+func testAClientThatDoesNotReadIsClosed(t *testing.T) {
+	onPipes(t, Config{}, nil, func(t *testing.T, s *Server, connect func() *peer) {
+		other, deaf := connect(), connect()
+		other.expect("PING", "+PONG")
 		began := time.Now()
-		sent, err := far.Write(largeReplies(10))
+		sent, err := deaf.Write(largeReplies(10))
 		if after := time.Since(began); err == nil || after < WriteTimeout || after > WriteTimeout+writeSlack {
 			t.Errorf("closed after %v with %v, want %v", after, err, WriteTimeout)
 		}
@@ -56,15 +38,21 @@ func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
 		if n := s.counts.unread.Load(); n != 1 {
 			t.Errorf("%d clients were counted, want 1", n)
 		}
+		other.expect("PING", "+PONG")
 	})
 }
 
 func TestAClientThatReadsSlowlyGetsItsReplies(t *testing.T) {
-	onPipe(t, func(t *testing.T, s *Server, far net.Conn) {
+	eachWay(t, testAClientThatReadsSlowlyGetsItsReplies)
+}
+
+func testAClientThatReadsSlowlyGetsItsReplies(t *testing.T) {
+	onPipes(t, Config{}, nil, func(t *testing.T, _ *Server, connect func() *peer) {
+		slow := connect()
 		const replies = 3
 		var sending sync.WaitGroup
 		sending.Go(func() {
-			if _, err := far.Write(largeReplies(replies)); err != nil {
+			if _, err := slow.Write(largeReplies(replies)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -73,12 +61,13 @@ func TestAClientThatReadsSlowlyGetsItsReplies(t *testing.T) {
 		defer tick.Stop()
 		for got := 0; got < want; {
 			<-tick.C
-			n, err := io.ReadFull(far, make([]byte, min(writeSize, want-got)))
+			n, err := io.ReadFull(slow.Conn, make([]byte, min(writeSize+sentAhead, want-got)))
 			if got += n; err != nil {
 				t.Fatalf("closed after %d of %d bytes: %v", got, want, err)
 			}
 		}
 		sending.Wait()
+		slow.expect("PING", "+PONG")
 	})
 }
 
@@ -173,32 +162,43 @@ func idle(t *testing.T) net.Conn {
 // TestWhatAWaitingClientHoldsIsBounded: the room for the rest of a command grows when its client is
 // waited for, and nothing may come after that.
 func TestWhatAWaitingClientHoldsIsBounded(t *testing.T) {
-	half := encodeCommand("SET", "k", strings.Repeat("v", MaxValue))[:300_000]
-	const more = 1000
+	eachWay(t, testWhatAWaitingClientHoldsIsBounded)
+}
+
+func testWhatAWaitingClientHoldsIsBounded(t *testing.T) {
+	set := encodeCommand("SET", "k", strings.Repeat("v", MaxValue))
+	const part, more = 300_000, 1000
 	for _, by := range []string{"file descriptor", "blocking read"} {
+		if by == "blocking read" && looped(t) {
+			continue // there is none
+		}
 		t.Run(by, func(t *testing.T) {
-			s, address := startServer(t, Config{db: newMemory(t), goroutines: true})
+			s, address := startServer(t, Config{db: newMemory(t)})
 			p := dial(t, address)
 			if by == "blocking read" {
 				near, far := net.Pipe()
 				s.start(t.Context(), near)
 				p = newPipePeer(t, far)
 			}
-			p.sendRaw(half)
+			p.sendRaw(set[:part])
 			eventually(t, "the server waits with room for an eighth more", func() bool {
-				return s.held.Load() >= int64(len(half)*9/8)
+				return s.held.Load() >= part*9/8
 			})
 			before := s.held.Load()
 			other := register(t, s, idle(t), MaxHeld-int(before)-more)
 			if other.evicted() {
 				t.Fatal("closed while all hold less than the limit")
 			}
-			p.sendRaw(make([]byte, 2*len(half))) // for which there must be another buffer
+			p.sendRaw(set[part : 3*part]) // for which there must be another buffer
 			eventually(t, "the one that holds most is closed", other.evicted)
 			eventually(t, "the rest is within the limit", func() bool {
 				held := s.held.Load()
-				return held > before && held <= int64(2*3*len(half)+readSize)
+				return held > before && held <= 2*3*part+readSize
 			})
+			p.sendRaw(set[3*part:])
+			if got := p.reply(); got != "+OK" {
+				t.Errorf("SET answered %s", got)
+			}
 		})
 	}
 }

@@ -81,7 +81,7 @@ const (
 
 // startLoop starts the loop. Called under mu.
 func (s *Server) startLoop(ctx context.Context) (*loop, error) {
-	p, err := newPoll()
+	p, err := newPoll(s.config.sleeper)
 	if err != nil {
 		return nil, err
 	}

@@ -18,66 +18,21 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// setClock is a clock that a test puts forward.
-type setClock struct{ ahead atomic.Int64 }
-
-func (c *setClock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
-
-// advance puts the clock forward and has the loop look at it.
-func (c *setClock) advance(s *Server, by time.Duration) {
-	c.ahead.Add(int64(by))
-	l := s.loopOf()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rouse()
-}
-
 func (s *Server) loopOf() *loop {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.loop
 }
 
-// inLoop starts a server whose connections are in the loop, under a clock of the test's own.
-func inLoop(t *testing.T, config Config) (*Server, string, *setClock) {
+// inLoop starts a server whose connections are in the loop.
+func inLoop(t *testing.T, config Config) (*Server, string) {
 	t.Helper()
-	clock := &setClock{}
-	config.clock = clock.now
 	s, address := startServer(t, config)
 	dial(t, address).expect("PING", "+PONG")
 	if s.loopOf() == nil {
 		t.Fatal("there is no loop")
 	}
-	return s, address, clock
-}
-
-// probe looks at the sockets on the loop's goroutine, whenever there is a Submit.
-type probe struct {
-	*memory
-	server    atomic.Pointer[Server]
-	listening atomic.Int64 // how many were waiting for commands then
-	sending   atomic.Int64 // and how many for their clients to take replies
-}
-
-func (db *probe) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
-	var count [closed + 1]int64
-	for _, s := range db.server.Load().loopOf().sockets {
-		if s != nil {
-			count[s.state]++
-		}
-	}
-	db.listening.Store(count[reading])
-	db.sending.Store(count[sending])
-	db.memory.Submit(fns, done)
-}
-
-// probed starts a server whose sockets other, a client, has looked at with each command.
-func probed(t *testing.T) (db *probe, s *Server, address string, clock *setClock, other *peer) {
-	t.Helper()
-	db = &probe{memory: newMemory(t)}
-	s, address, clock = inLoop(t, Config{db: db})
-	db.server.Store(s)
-	return db, s, address, clock, dial(t, address)
+	return s, address
 }
 
 func TestACommandInManyPacketsIsAnswered(t *testing.T) {
@@ -132,68 +87,6 @@ func testAThousandClientsAreServedAtOnce(t *testing.T) {
 	}
 }
 
-// TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed: the replies do not fit what the system
-// holds.
-func TestAClientThatReadsNothingHoldsUpNobodyAndIsClosed(t *testing.T) {
-	db, s, address, clock, other := probed(t)
-	deaf := dial(t, address)
-	var sending sync.WaitGroup
-	sending.Go(func() { _, _ = deaf.Write(largeReplies(64)) })
-	eventually(t, "a client does not take its replies", func() bool {
-		other.expect("SET a 1", "+OK")
-		return db.sending.Load() == 1
-	})
-	eventually(t, "it is closed", func() bool { // though first the system may take some more of them
-		clock.advance(s, WriteTimeout+time.Second)
-		other.expect("GET a", `"1"`)
-		return s.counts.unread.Load() == 1
-	})
-	sending.Wait()
-}
-
-// TestInTheLoopASlowReaderGetsItsReplies: one that takes some of them within the time is not
-// closed.
-func TestInTheLoopASlowReaderGetsItsReplies(t *testing.T) {
-	db, s, address, clock, other := probed(t)
-	slow := dial(t, address)
-	if err := slow.Conn.(*net.TCPConn).SetReadBuffer(writeSize); err != nil {
-		t.Fatal(err)
-	}
-	const replies = 16
-	var sending sync.WaitGroup
-	sending.Go(func() { _, _ = slow.Write(largeReplies(replies)) })
-	for range replies { // the last of them wait in the system
-		eventually(t, "the server waits for the client", func() bool {
-			other.expect("SET a 1", "+OK")
-			return db.sending.Load() == 1 || db.listening.Load() == 2
-		})
-		clock.advance(s, WriteTimeout/4) // the system waits for more than one of them to be taken
-		slow.expectText(strings.Repeat("v", MaxBatchOutput))
-	}
-	sending.Wait()
-	slow.expect("PING", "+PONG")
-}
-
-// TestInTheLoopWhatWaitingClientsHoldIsBounded: the room for a command grows as it comes.
-func TestInTheLoopWhatWaitingClientsHoldIsBounded(t *testing.T) {
-	s, address, _ := inLoop(t, Config{db: newMemory(t)})
-	p := dial(t, address)
-	const part = 300_000
-	half := encodeCommand("SET", "k", strings.Repeat("v", MaxValue))
-	p.sendRaw(half[:part])
-	eventually(t, "a part has come", func() bool { return s.held.Load() >= part })
-	other := register(t, s, idle(t), MaxHeld-4*part)
-	if other.evicted() {
-		t.Fatal("closed while all hold less than the limit")
-	}
-	p.sendRaw(half[part : 5*part])
-	eventually(t, "the one that holds most is closed", other.evicted)
-	p.sendRaw(half[5*part:])
-	if got := p.reply(); got != "+OK" {
-		t.Errorf("SET answered %s", got)
-	}
-}
-
 // held adds a command for strangers that is executed until it is let go.
 func held(t *testing.T) (entered, leave chan struct{}) {
 	entered, leave = make(chan struct{}), make(chan struct{})
@@ -208,46 +101,35 @@ func held(t *testing.T) (entered, leave chan struct{}) {
 }
 
 // TestAStrangersTimeIsBounded whatever it asks for, and what becomes of others meanwhile.
-func TestAStrangersTimeIsBounded(t *testing.T) {
-	t.Run(inTheLoop, func(t *testing.T) {
-		entered, leave := held(t)
-		clock := &setClock{}
-		s, address := startServer(t, Config{db: newMemory(t), Auth: guarded(t), clock: clock.now})
-		connect := func() *peer { return dial(t, address) }
-		testAStrangersTimeIsBounded(connect, func(d time.Duration) { clock.advance(s, d) }, entered, leave)
-	})
-	t.Run(byGoroutine, func(t *testing.T) {
-		onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, connect func() *peer) {
-			entered, leave := held(t)
-			pass := func(d time.Duration) { <-time.After(d) }
-			testAStrangersTimeIsBounded(connect, pass, entered, leave)
-		})
-	})
-}
+func TestAStrangersTimeIsBounded(t *testing.T) { eachWay(t, testAStrangersTimeIsBounded) }
 
-func testAStrangersTimeIsBounded(connect func() *peer, pass func(time.Duration), entered, leave chan struct{}) {
-	client, first := connect(), connect()
-	client.expect("AUTH "+password, "+OK")
-	first.expect("GET a", noAuth)
-	pass(StrangerPatience / 2)
-	second := connect()
-	second.send([]string{"HELD"})
-	<-entered
-	pass(StrangerPatience/2 + time.Second) // while something is executed for the second
-	first.expectEnd()
-	leave <- struct{}{}
-	if got := second.reply(); got != "+OK" {
-		second.t.Errorf("within its time a stranger is answered %s", got)
-	}
-	third := connect()
-	third.send([]string{"HELD"})
-	<-entered
-	pass(StrangerPatience / 2)
-	second.expectEnd()
-	pass(StrangerPatience/2 + time.Second)
-	leave <- struct{}{}
-	third.expectEnd()
-	client.expect("PING", "+PONG")
+func testAStrangersTimeIsBounded(t *testing.T) {
+	pass := func(d time.Duration) { <-time.After(d) }
+	onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, _ *Server, connect func() *peer) {
+		entered, leave := held(t)
+		client, first := connect(), connect()
+		client.expect("AUTH "+password, "+OK")
+		first.expect("GET a", noAuth)
+		pass(StrangerPatience / 2)
+		second := connect()
+		second.send([]string{"HELD"})
+		<-entered
+		pass(StrangerPatience/2 + time.Second) // while something is executed for the second
+		first.expectEnd()
+		leave <- struct{}{}
+		if got := second.reply(); got != "+OK" {
+			second.t.Errorf("within its time a stranger is answered %s", got)
+		}
+		third := connect()
+		third.send([]string{"HELD"})
+		<-entered
+		pass(StrangerPatience / 2)
+		second.expectEnd()
+		pass(StrangerPatience/2 + time.Second)
+		leave <- struct{}{}
+		third.expectEnd()
+		client.expect("PING", "+PONG")
+	})
 }
 
 // TestAClientThatLeavesIsForgotten whatever it waited for, and however it left.
@@ -383,7 +265,7 @@ func (db flights) Submit(fns []func(*embedded.Tx) error, done func([]error)) {
 // beside it.
 func TestWhatClientsWriteAtOnceIsOneSubmit(t *testing.T) {
 	db := flights{newMemory(t), make(chan int, 100), make(chan struct{})}
-	_, address, _ := inLoop(t, Config{db: db})
+	_, address := inLoop(t, Config{db: db})
 	first := dial(t, address)
 	first.send([]string{"SET", "a", "1"})
 	if n := <-db.sizes; n != 1 {
@@ -463,7 +345,7 @@ func TestReadsLeaveBeforeTheWritesOfTheirRound(t *testing.T) {
 	const readers = 50
 	db := &stopping{flights: flights{newMemory(t), make(chan int, 100), make(chan struct{})},
 		entered: make(chan struct{}), goOn: make(chan struct{})}
-	_, address, _ := inLoop(t, Config{db: db})
+	_, address := inLoop(t, Config{db: db})
 	first, writer := dial(t, address), dial(t, address)
 	var all []*peer
 	for range readers {
@@ -623,7 +505,7 @@ func TestTheRepliesOfARoundAreBounded(t *testing.T) {
 
 func TestARoundIsSharedAmongTheClients(t *testing.T) {
 	db := flights{newMemory(t), make(chan int, 1000), make(chan struct{})}
-	_, address, _ := inLoop(t, Config{db: db})
+	_, address := inLoop(t, Config{db: db})
 	const commands = 3 * MaxBatchCommands
 	p := dial(t, address)
 	incr := make([][]string, commands)
@@ -686,7 +568,7 @@ func TestWhatMayTakeLongIsExecutedBesideTheLoop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
-			_, address, _ := inLoop(t, Config{db: db})
+			_, address := inLoop(t, Config{db: db})
 			setup := dial(t, address)
 			db.memory.Peer.Update(t.Context(), func(tx *embedded.Tx) error {
 				return errors.Join(addGroups(tx, "entries", 400, "v"), addGroups(tx, "long-entries", 2, long),
@@ -764,7 +646,7 @@ func (db *viewing) View(ctx context.Context, fn func(*embedded.Tx) error) error 
 // through large ones.
 func TestWhatIsLittleStaysInTheLoopOnceItIsAtHand(t *testing.T) {
 	db := &viewing{memory: newMemory(t)}
-	s, address, _ := inLoop(t, Config{db: db})
+	s, address := inLoop(t, Config{db: db})
 	p := dial(t, address)
 	p.ask("HSET hash a 1 b 2")
 	p.ask("SADD set a")
@@ -819,7 +701,7 @@ func TestWhatIsLittleStaysInTheLoopOnceItIsAtHand(t *testing.T) {
 func TestAShutdownAnswersWhoLeftTheLoop(t *testing.T) {
 	db := &apart{memory: newMemory(t), entered: make(chan struct{}), leave: make(chan struct{})}
 	db.free.Store(true)
-	s, address, _ := inLoop(t, Config{db: db})
+	s, address := inLoop(t, Config{db: db})
 	p := dial(t, address)
 	p.expect("SET a 1", "+OK")
 	p.ask("HELLO 3")

@@ -4,7 +4,7 @@ package resp
 
 import (
 	"context"
-	"net"
+	"syscall"
 )
 
 // loop is for Linux alone: elsewhere each connection has a goroutine.
@@ -12,4 +12,4 @@ type loop struct{}
 
 func (l *loop) endWhenEmpty() {}
 
-func (s *Server) join(context.Context, *client, *net.TCPConn) bool { return false }
+func (s *Server) join(context.Context, *client, syscall.Conn) bool { return false }

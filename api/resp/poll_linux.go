@@ -25,12 +25,13 @@ type poll struct {
 	failed  error
 	limited bool // file has a deadline
 	look    func(fd uintptr) bool
+	sleeper sleeper // nil: Go's poller is
 }
 
 // pollEvents is how many sockets one round looks at.
 const pollEvents = 1024
 
-func newPoll() (*poll, error) {
+func newPoll(sleeper sleeper) (*poll, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make an epoll descriptor: %w", err)
@@ -40,7 +41,7 @@ func newPoll() (*poll, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	p := &poll{epoll: epoll, alarm: alarm, events: make([]unix.EpollEvent, pollEvents)}
+	p := &poll{epoll: epoll, alarm: alarm, sleeper: sleeper, events: make([]unix.EpollEvent, pollEvents)}
 	if err = unix.SetNonblock(epoll, true); err == nil { // so that Go's poller takes it
 		p.file = os.NewFile(uintptr(epoll), "epoll")
 		if p.raw, err = p.file.SyscallConn(); err == nil {
@@ -73,6 +74,11 @@ func (p *poll) remove(fd int) error { return unix.EpollCtl(p.epoll, unix.EPOLL_C
 // unless that is negative.
 func (p *poll) wait(until time.Duration) ([]unix.EpollEvent, error) {
 	if p.tryWait(0) || until == 0 {
+		return p.events[:p.found], p.failed
+	}
+	if p.sleeper != nil {
+		p.sleeper.sleep(until)
+		p.tryWait(0)
 		return p.events[:p.found], p.failed
 	}
 	deadline := time.Time{}
@@ -126,6 +132,9 @@ func writeNow(fd int, p []byte) (int, error) {
 // wake has wait return. Any goroutine may call it.
 func (p *poll) wake() {
 	_, _ = unix.Write(p.alarm, one) // it fails only after 2^64 times
+	if p.sleeper != nil {
+		p.sleeper.wake()
+	}
 }
 
 var one = binary.NativeEndian.AppendUint64(nil, 1)

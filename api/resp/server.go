@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/peerd/peerd/internal/auth"
@@ -47,6 +48,15 @@ type Config struct {
 	db         database         // in place of Peer, for tests
 	goroutines bool             // each connection has one of its own, as where there is no loop
 	clock      func() time.Time // in place of time.Now, by which the loop and admit close connections
+	sleeper    sleeper          // of the loop, in place of Go's poller
+}
+
+// sleeper has the loop wait while nothing happens to its sockets.
+type sleeper interface {
+	// sleep returns once wake is called, was called since it was called last, or after some time, unless
+	// that is negative.
+	sleep(most time.Duration)
+	wake()
 }
 
 // database is what the server asks of a peer. Submit runs transactions as UpdateAll does, on the
@@ -327,7 +337,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		conn.Close()
 		return
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && s.join(ctx, c, tcp) {
+	if sc, ok := conn.(syscall.Conn); ok && s.join(ctx, c, sc) {
 		return
 	}
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -154,9 +155,9 @@ func (s *socket) transmit(replies []byte) (n int, err error) {
 	return n, nil
 }
 
-// takeSocket makes a connection's descriptor ours and lets Go's poller forget it, which would be
-// woken by each command as well. The connection is closed; the client does not notice.
-func takeSocket(conn *net.TCPConn) (fd int, err error) {
+// takeSocket returns a descriptor of ours for a connection, which may be closed then: the client does
+// not notice.
+func takeSocket(conn syscall.Conn) (fd int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -166,11 +167,7 @@ func takeSocket(conn *net.TCPConn) (fd int, err error) {
 	if err == nil {
 		err = failed
 	}
-	if err != nil {
-		return 0, err
-	}
-	_ = conn.Close()
-	return fd, nil
+	return fd, err
 }
 
 // copyOf returns a connection with a descriptor of its own for the same socket.
@@ -185,7 +182,7 @@ func copyOf(fd int) (net.Conn, error) {
 }
 
 // join has the loop serve a client, if there is one. It returns false if that goes on without it.
-func (s *Server) join(ctx context.Context, c *client, conn *net.TCPConn) bool {
+func (s *Server) join(ctx context.Context, c *client, conn syscall.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.config.goroutines || s.draining || s.loop.isOver() {
@@ -202,6 +199,7 @@ func (s *Server) join(ctx context.Context, c *client, conn *net.TCPConn) bool {
 	if err != nil { // most likely there are no more descriptors
 		return false
 	}
+	_ = c.stream.Close() // which Go's poller forgets: each command would wake it as well
 	t := &socket{loop: s.loop, client: c, fd: fd}
 	if c.in.stranger {
 		t.readBy = c.came.Add(StrangerPatience)

@@ -36,12 +36,21 @@ func (l *pipes) Close() error {
 
 func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
 
+// sentAhead is how much the system may hold of what a server sends to a client of onPipes, in bytes. So much
+// more it has to take before the server sees what has been taken.
+const sentAhead = 32 << 10
+
 // onPipes serves an empty database under a clock of the test's own. connect makes a connection,
 // whose far end it gives to secure unless that is nil, and returns the near one.
 func onPipes(t *testing.T, config Config, secure func(net.Conn) net.Conn,
-	fn func(t *testing.T, connect func() *peer)) {
+	fn func(t *testing.T, s *Server, connect func() *peer)) {
+	inLoop := secure == nil && looped(t)
 	synctest.Test(t, func(t *testing.T) {
 		config.db = newMemory(t)
+		pair, end := net.Pipe, func() {}
+		if inLoop {
+			pair, end = loopLines(t, &config)
+		}
 		s, err := New(config)
 		if err != nil {
 			t.Fatal(err)
@@ -49,8 +58,8 @@ func onPipes(t *testing.T, config Config, secure func(net.Conn) net.Conn,
 		l := &pipes{conns: make(chan net.Conn, 2*MaxStrangers), closed: make(chan struct{})}
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = s.Serve(t.Context(), l) })
-		fn(t, func() *peer {
-			near, far := net.Pipe()
+		fn(t, s, func() *peer {
+			near, far := pair()
 			if secure != nil {
 				far = secure(far)
 			}
@@ -59,11 +68,17 @@ func onPipes(t *testing.T, config Config, secure func(net.Conn) net.Conn,
 		})
 		s.Close()
 		serving.Wait()
+		end()
+		if left := s.held.Load(); left != 0 {
+			t.Errorf("%d bytes are still held", left)
+		}
 	})
 }
 
-func TestStrangersGiveWayToClients(t *testing.T) {
-	onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, connect func() *peer) {
+func TestStrangersGiveWayToClients(t *testing.T) { eachWay(t, testStrangersGiveWayToClients) }
+
+func testStrangersGiveWayToClients(t *testing.T) {
+	onPipes(t, Config{Auth: guarded(t)}, nil, func(t *testing.T, _ *Server, connect func() *peer) {
 		first := connect()
 		first.expect("AUTH "+password, "+OK")
 		var strangers []*peer
@@ -93,9 +108,13 @@ func TestStrangersGiveWayToClients(t *testing.T) {
 }
 
 func TestStrangersGiveWayWhenNoPlaceForAClientIsLeft(t *testing.T) {
+	eachWay(t, testStrangersGiveWayWhenNoPlaceForAClientIsLeft)
+}
+
+func testStrangersGiveWayWhenNoPlaceForAClientIsLeft(t *testing.T) {
 	const places = 3
 	config := Config{Auth: guarded(t), MaxClients: places}
-	onPipes(t, config, nil, func(t *testing.T, connect func() *peer) {
+	onPipes(t, config, nil, func(t *testing.T, _ *Server, connect func() *peer) {
 		var clients []*peer
 		for range places - 1 {
 			clients = append(clients, connect())
@@ -122,7 +141,7 @@ func TestStrangersGiveWayWhenNoPlaceForAClientIsLeft(t *testing.T) {
 func TestOverTLSStrangersGiveWayToClients(t *testing.T) {
 	secured, config := authtest.Pair(t)
 	secure := func(c net.Conn) net.Conn { return tls.Server(c, secured.Config()) }
-	onPipes(t, Config{}, secure, func(t *testing.T, connect func() *peer) {
+	onPipes(t, Config{}, secure, func(t *testing.T, _ *Server, connect func() *peer) {
 		for range MaxStrangers {
 			connect()
 		}
