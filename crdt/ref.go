@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/peerd/peerd/internal/dotted"
 )
@@ -55,10 +56,11 @@ func (n ref) named(name string, stored ...Type) ref {
 	if n.err = checkName(name, n.depth+1); n.err != nil {
 		return n
 	}
-	if n.depth == 0 {
-		n.key = name
-	}
+	first := n.depth == 0
 	n.at, n.typ = n.at.Name(name, stored...), 0
+	if first {
+		n.key = keyOf(n.at, name)
+	}
 	n.depth++
 	if len(stored) > 0 {
 		n.typ = stored[0]
@@ -67,6 +69,15 @@ func (n ref) named(name string, stored ...Type) ref {
 		n.err = fmt.Errorf("%w: an address of %d bytes (limit %d)", ErrTooLong, size, MaxAddress)
 	}
 	return n
+}
+
+// keyOf returns the key of an address as a part of it, if it stands there as it is: nothing keeps what
+// the caller has it in, which may be the caller's own memory then.
+func keyOf(at dotted.Address, key string) string {
+	if there := string(at[:len(key)]); there == key {
+		return there
+	}
+	return strings.Clone(key)
 }
 
 func checkName(name string, depth int) error {

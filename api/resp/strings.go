@@ -13,7 +13,11 @@ import (
 )
 
 func runGet(c *call) error {
-	value, ok, err := c.getString(c.arg(1))
+	value, ok := c.tx.String(string(c.args[1])).Get() // the key is not kept, and costs nothing
+	var err error
+	if !ok {
+		value, ok, err = c.getPacked(c.arg(1))
+	}
 	switch long := len(value) > MaxBatchOutput && !c.whole && !c.inScript; {
 	case !long:
 		return c.replyWith(value, ok, err)
@@ -47,6 +51,11 @@ func (c *call) getString(key string) (value []byte, ok bool, err error) {
 	if value, ok = c.tx.String(key).Get(); ok {
 		return value, true, nil
 	}
+	return c.getPacked(key)
+}
+
+// getPacked returns what is no plain string.
+func (c *call) getPacked(key string) (value []byte, ok bool, err error) {
 	if types := c.tx.Types(key); types == 0 || types.Has(crdt.TypeString) {
 		return nil, false, nil
 	}

@@ -29,6 +29,7 @@ type group struct {
 	number uint64 // greater than that of each group before it
 	now    time.Time
 	view   *View // the state before the group
+	first  View  // memory for it
 	cells  map[dotted.Address]*cellState
 	loaded []*cellState // those, in the order in which they were loaded, and what was forgotten
 	last   *cellState   // that was looked at
@@ -111,16 +112,17 @@ func (r *replica) newGroup(now time.Time) *group {
 	if r.spareGroup = nil; m == nil {
 		m = newGroupMemory()
 	}
-	return &group{
+	g := &group{
 		r: r, number: r.log.Last + 1, now: now,
-		view:   r.present(),
 		cells:  m.cells,
 		loaded: m.loaded,
 		sums:   m.sums, counted: m.counted,
-		memory: m,
+		memory: m, at: m.at,
 		clears: r.clears, firstClear: r.lastClear + 1,
 		began: r.work,
 	}
+	g.view = r.presentIn(&g.first)
+	return g
 }
 
 // full reports whether the group should be committed before anything more goes in: it has as much
@@ -295,8 +297,8 @@ func (g *group) discard() {
 	g.keep()
 	g.markLone()
 	m := g.memory
-	m.loaded, m.sums = g.loaded, g.sums
-	g.memory, g.cells, g.loaded, g.sums, g.counted = nil, nil, nil, nil, nil
+	m.loaded, m.sums, m.at = g.loaded, g.sums, g.at
+	g.memory, g.cells, g.loaded, g.sums, g.counted, g.at = nil, nil, nil, nil, nil, nil
 	if m.reset() {
 		g.r.spareGroup = m
 	}

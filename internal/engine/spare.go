@@ -18,6 +18,8 @@ type groupMemory struct {
 	counted map[dotted.Address]*countState
 	counts  chunks[countState]
 	priors  chunks[countState] // what some of them were: see countBefore
+
+	at []byte // for a key
 }
 
 func newGroupMemory() *groupMemory {

@@ -309,14 +309,19 @@ func (r *replica) publishWritten() {
 
 // View returns a view of what is committed. It must be closed. It may be called by any goroutine,
 // and costs nothing that grows with what is stored.
-func (r *replica) View() *View {
+func (r *replica) View() *View { return r.viewIn(new(View)) }
+
+// viewIn makes one in memory that is there.
+func (r *replica) viewIn(v *View) *View {
 	for {
 		m := r.published.Load()
+		*v = View{moment: m, guards: r.guards}
 		if m.shot.Acquire() {
-			return &View{moment: m, guards: r.guards}
+			return v
 		}
 		if r.published.Load() == m { // the replica is closed
-			return &View{moment: m, guards: r.guards, closed: true}
+			v.closed = true
+			return v
 		}
 	}
 }
@@ -329,11 +334,14 @@ func (v *View) Turns() uint64 { return v.turns }
 func (r *replica) Turns() uint64 { return r.turns }
 
 // present returns a view of all that happened, also of what is not visible to others yet.
-func (r *replica) present() *View {
+func (r *replica) present() *View { return r.presentIn(new(View)) }
+
+func (r *replica) presentIn(v *View) *View {
 	if r.shown() {
-		return r.View()
+		return r.viewIn(v)
 	}
-	return &View{moment: r.moment()}
+	*v = View{moment: r.moment()}
+	return v
 }
 
 // shown reports whether that is what views show.
