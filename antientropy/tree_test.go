@@ -2,6 +2,8 @@ package antientropy
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -140,6 +142,54 @@ func BenchmarkTreeUpdate(b *testing.B) {
 	for b.Loop() {
 		tree.Add(leaves[i&(len(leaves)-1)], f)
 		i++
+	}
+}
+
+// symbol is a coded symbol of a rateless invertible Bloom lookup table, of an entry's leaf and fingerprint.
+type symbol struct {
+	leaf, check uint64
+	sum         Fingerprint
+	count       int64
+}
+
+// addToSymbols adds an entry to all of the table's symbols that it is in, n times: the i-th with probability
+// 1/(1 + i/2), as the paper draws them. It returns how many they are.
+func addToSymbols(table []symbol, leaf uint64, f Fingerprint, n int64) (in int) {
+	rng := rand.NewPCG(f.Hi, f.Lo)
+	for i := 0.0; i < float64(len(table)); in++ {
+		s := &table[int(i)]
+		s.leaf, s.check = s.leaf^leaf, s.check^f.Hi*f.Lo
+		s.sum.Hi, s.sum.Lo, s.count = s.sum.Hi^f.Hi, s.sum.Lo^f.Lo, s.count+n
+		i += math.Ceil((i + 1.5) * (1/math.Sqrt(1-float64(rng.Uint64()>>11)/(1<<53)) - 1))
+	}
+	return in
+}
+
+// BenchmarkReplace compares what keeping the tree costs where an entry takes the place of another, with
+// what keeping a lookup table beside it would.
+func BenchmarkReplace(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	leaves, entries := make([]int, 1<<16), make([]Fingerprint, 1<<16+1)
+	for i := range leaves {
+		leaves[i], entries[i] = rng.IntN(Leaves), Fingerprint{rng.Uint64(), rng.Uint64()}
+	}
+	b.Run("tree", func(b *testing.B) {
+		tree := new(Tree)
+		for i := 0; b.Loop(); i = (i + 1) % len(leaves) {
+			tree.Sub(leaves[i], entries[i])
+			tree.Add(leaves[i], entries[i+1])
+		}
+	})
+	for _, size := range []int{1000, 1 << 16} {
+		b.Run(fmt.Sprint("table of ", size), func(b *testing.B) {
+			table, in, n := make([]symbol, size), 0, 0
+			for i := 0; b.Loop(); i = (i + 1) % len(leaves) {
+				in += addToSymbols(table, uint64(leaves[i]), entries[i], -1)
+				in += addToSymbols(table, uint64(leaves[i]), entries[i+1], 1)
+				n++
+			}
+			b.ReportMetric(float64(in)/float64(n), "symbols/op")
+		})
 	}
 }
 
