@@ -130,7 +130,7 @@ type Mesh struct {
 	asked      bool // some neighbour may wait for a Secured
 	events     []Event
 	apart      map[NeighbourID]map[crdt.ReplicaID]*parting // those in quarantine
-	packer     delta.Packer                                // of the frame that is being made
+	packing    packing                                     // of the last frame of deltas
 	unpacker   delta.Unpacker
 }
 

@@ -17,8 +17,7 @@ func (m *Mesh) Seeking(id NeighbourID) bool {
 // nextDeltas returns a frame of deltas that the neighbour lacks. If there is none in what it may read of the log at
 // once, it goes on there the next time.
 func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
-	p := &m.packer
-	defer p.Reset()
+	p := &m.packing
 	count := 0
 	from := n.cursor
 	next, covered, err := m.core.LogRead(from, maxRecords, func(d *delta.Delta) bool {
@@ -28,15 +27,16 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 		if n.sending != nil {
 			return false
 		}
-		data := d.Encode()
-		if count > 0 && (len(p.Bytes())+len(data) > frameSize || p.Cost()+d.PackedCost() > frameCost) ||
-			count == maxFrameDeltas {
+		switch size := len(d.Encode()); {
+		case p.has(count, d):
+			count++
+		case count > 0 && (p.size(count)+size > frameSize || p.Cost()+d.PackedCost() > frameCost) ||
+			count == maxFrameDeltas:
 			return false
-		}
-		if len(data) > partSize {
+		case size > partSize:
 			n.split(d)
-		} else {
-			p.Add(d)
+		default:
+			p.add(count, d)
 			count++
 		}
 		n.known.Raise(d.Replica, d.Last())
@@ -56,12 +56,58 @@ func (m *Mesh) nextDeltas(n *neighbour) ([]byte, error) {
 	}
 	var news crdt.VersionVector
 	_, heads := m.core.Context()
+	size := p.size(count)
 	if n.quiet >= tellAfter {
-		news = m.news(n, frameSize-len(p.Bytes()))
+		news = m.news(n, frameSize-size)
 	}
 	data := encodeDeltas(p.Bytes(), news, heads)
+	p.keep()
 	n.onTheWay += uint64(len(data) - 1) // its kind is not part of the body
 	return data, nil
+}
+
+// keptCost bounds what the deltas cost whose packing is kept for the next link.
+const keptCost = 32 << 10
+
+// packing is that of the deltas of the last frame, for the links that are to get the same next: most do.
+type packing struct {
+	delta.Packer
+	deltas []*delta.Delta // what is in it
+}
+
+// has reports whether d is the n-th delta.
+func (p *packing) has(n int, d *delta.Delta) bool { return n < len(p.deltas) && p.deltas[n] == d }
+
+// add packs d as the n-th delta, and forgets what was packed behind.
+func (p *packing) add(n int, d *delta.Delta) {
+	p.cut(n)
+	p.Add(d)
+	p.deltas = append(p.deltas, d)
+}
+
+// size returns how many bytes the first n deltas take, and forgets the others.
+func (p *packing) size(n int) int {
+	p.cut(n)
+	return len(p.Bytes())
+}
+
+// keep forgets what is too much to be kept.
+func (p *packing) keep() {
+	if p.Cost() > keptCost {
+		p.cut(0)
+	}
+}
+
+func (p *packing) cut(n int) {
+	if n == len(p.deltas) {
+		return
+	}
+	clear(p.deltas[n:])
+	p.deltas = p.deltas[:n]
+	p.Reset()
+	for _, d := range p.deltas {
+		p.Add(d)
+	}
 }
 
 // nextHave returns what we have and the neighbour was not told.
