@@ -1,6 +1,7 @@
 package antientropy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -25,14 +26,15 @@ var (
 // Its cost is what it sends, and for KindLeaves also a hash of each entry of the leaves that it
 // begins.
 func Serve(src Snapshot, q Request) (Response, error) {
-	return ServeIn(chunkSize, src, q)
+	return ServeIn(0, src, q)
 }
 
-// ServeIn is Serve with responses that end elsewhere, in bytes: tests have many with few cells.
+// ServeIn is Serve with responses that end elsewhere, in bytes: tests have many with few cells. 0 is where Serve's do.
 func ServeIn(size int, src Snapshot, q Request) (Response, error) {
 	if err := q.check(); err != nil {
 		return Response{}, err
 	}
+	size = cmp.Or(size, chunkSize)
 	switch q.Kind {
 	case KindPin:
 		return servePin(src)

@@ -1,19 +1,16 @@
 package peer
 
 import (
-	"errors"
 	"time"
 
-	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/engine"
-	"github.com/peerd/peerd/store"
 )
 
 // suspectRead has the cells checked after a read found a record that is not what was written.
 func (s *space) suspectRead(err error) {
-	if isDamage(err) {
+	if engine.IsDamage(err) {
 		_ = s.call(func(l *loop) { l.engine.Suspect(err) })
 	}
 }
@@ -24,10 +21,6 @@ func (s *space) suspectLater(err error) {
 	case s.jobs <- func(l *loop) { l.engine.Suspect(err) }:
 	default:
 	}
-}
-
-func isDamage(err error) bool {
-	return errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged)
 }
 
 // How the look at all cells after opening is spread: it takes a fourth of one processor.

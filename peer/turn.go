@@ -184,7 +184,7 @@ func (s *space) Read(fns []func(*Tx) error) []error {
 		s.readAside(u, next)
 	}
 	for _, err := range u.errs {
-		if isDamage(err) {
+		if engine.IsDamage(err) {
 			s.suspectLater(err)
 			break
 		}

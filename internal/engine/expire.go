@@ -25,6 +25,9 @@ const (
 	othersAfter  = 5 * time.Second  // at least
 	othersSpread = 10 * time.Second // and at most so much more, by replica and key
 	othersIdle   = 20 * time.Second // and so much more where nothing was written: a replica that only reads had better not
+
+	// OthersWait is how long they wait at most.
+	OthersWait = othersAfter + othersSpread + othersIdle
 )
 
 // maxWaiting bounds the keys that have expired and are others' to remove. More are left in the index until some are gone.

@@ -423,10 +423,15 @@ func (e *Engine) verify(every time.Duration, because gossip.NeighbourID) {
 	})
 }
 
+// IsDamage reports whether an error says that something is not what was written.
+func IsDamage(err error) bool {
+	return errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged)
+}
+
 // Suspect has the cells checked after a read of a view failed with an error, if that says that
 // they are damaged.
 func (e *Engine) Suspect(err error) {
-	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged) {
+	if IsDamage(err) {
 		e.verify(proofEvery, "")
 	}
 }

@@ -722,7 +722,7 @@ func (e *Engine) Fail(p *Pull, err error) {
 	if e.pull != p || p.taken {
 		return
 	}
-	rotten := errors.Is(err, store.ErrCorrupt) || errors.Is(err, antientropy.ErrDamaged)
+	rotten := IsDamage(err)
 	if p.repair != nil {
 		if p.repair.fill != nil && rotten {
 			p.repair.fill.over = true // the next source would come upon the same

@@ -403,7 +403,7 @@ func (w *world) expireAll() {
 		h := r.members()[0]
 		seen := r.hist.dense(h.held)
 		live := func(e *effect) bool { return has(seen, e.of) && !e.removedBy(seen) }
-		due := h.time().Add(-expiryWait).UnixMilli() // on a clock that was put back, not all is
+		due := h.time().Add(-engine.OthersWait).UnixMilli() // on a clock that was put back, not all is
 		for _, key := range r.hist.keys {
 			for _, name := range append([]dotted.Address{dotted.KeyAddress(key)}, r.hist.fields[key]...) {
 				if r.hist.past(name, due, live) {
@@ -414,11 +414,8 @@ func (w *world) expireAll() {
 	}
 }
 
-// expiryWait is how long a host waits for others to remove what has expired on its clock, at most.
-const expiryWait = 35 * time.Second
-
 // expiresWithin is how long after the last write what expires is removed: that, and the latest time that is said.
-const expiresWithin = expiryWait + 10*time.Second
+const expiresWithin = engine.OthersWait + 10*time.Second
 
 // drawTimed draws whether keys expire, and whether fields do, each apart.
 func (p *plan) drawTimed(rng, fields *rand.Rand) {

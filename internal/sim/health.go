@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/engine"
 	"github.com/peerd/peerd/store"
@@ -61,7 +60,7 @@ func (h *host) noteUncollected(err error) {
 
 // suspectRead checks the cells after a read found a record that is not what was written.
 func (h *host) suspectRead(err error) {
-	if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, antientropy.ErrDamaged) {
+	if !engine.IsDamage(err) {
 		return
 	}
 	if !h.w.rotten {

@@ -357,7 +357,7 @@ func (h *host) noteWritten(writes []engine.Write) {
 	for _, w := range writes {
 		if w.Record != nil {
 			h.wakeOthers()
-			h.appended(int64(len(w.Record)) + 2 + store.RecordFrame) // a number stands before each
+			h.appended(int64(len(w.Record)) + space.RecordFrame)
 		}
 	}
 }

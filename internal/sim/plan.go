@@ -44,7 +44,7 @@ type plan struct {
 	checkAll   bool    // every step that changes anything is checked
 	maxBatch   int     // writes that a storage transaction takes
 	maxDirty   int64   // bytes that may wait for a checkpoint; 0 is the core's own bound
-	pieces     int     // bytes of cells in a message of a repair
+	pieces     int     // bytes of cells in a message of a repair; 0 is what ships
 	stepWork   int     // of a host's loop; 0 is the core's own bound
 	maxListed  int     // ids that vectors list before bases are said; 0 is the core's own bound
 	idleTicks  int     // after which an id is idle
@@ -122,7 +122,7 @@ func (p *plan) drawLater(rng *rand.Rand) {
 		p.faults = append(p.faults, Restart, Kill)
 	}
 	p.drawSpaces(rng)
-	if p.pieces = 512 << 10; rng.IntN(3) == 0 { // so that repairs break off in the middle
+	if rng.IntN(3) == 0 { // so that repairs break off in the middle
 		p.pieces = 2048 << rng.IntN(3)
 	}
 }

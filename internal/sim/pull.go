@@ -71,8 +71,7 @@ func (h *host) noteRepair(p *engine.Pull) {
 	if bad && !h.w.rotten {
 		h.w.fail("%s repairs from %s: %v", h.name, p.From, p.Err)
 	}
-	damaged := errors.Is(p.Err, store.ErrCorrupt) || errors.Is(p.Err, antientropy.ErrDamaged)
-	if damaged && !h.w.rotten {
+	if engine.IsDamage(p.Err) && !h.w.rotten {
 		h.w.fail("%s is damaged, and nothing damaged it: %v", h.name, p.Err)
 	}
 }

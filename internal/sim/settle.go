@@ -285,9 +285,6 @@ func (h *host) checkVerified() {
 	}
 }
 
-// maxLogSlack is how far the log may be beyond its limit: by its newest record.
-const maxLogSlack = 4 << 20
-
 // isKey reports whether a place is that of a key, perhaps a long one, of which it has the beginning and a sum.
 func isKey(place dotted.Address) bool {
 	_, rest, whole := place.CutName()
@@ -331,7 +328,7 @@ func (h *host) checkBounds() {
 		h.w.fail("%s has %d keys in %d cells, and stores %d, %d being lone", h.name, keys, cells, kinds['k'], lone)
 	case kinds['s']+kinds['y']+kinds['z'] > 0:
 		h.w.fail("%s keeps leftovers: %v", h.name, kinds)
-	case h.engine.LogBytes() > max(h.w.plan.maxLog, 0)+maxLogSlack:
+	case h.engine.LogBytes() > h.engine.LogBound():
 		h.w.fail("%s keeps a log of %d bytes", h.name, h.engine.LogBytes())
 	case len(h.held) > h.w.incarnations:
 		h.w.fail("%s knows of %d replicas, there were %d", h.name, len(h.held), h.w.incarnations)

@@ -13,6 +13,8 @@ import (
 const (
 	// MaxRecord is how large a record of a space may be, in bytes: the number takes the rest.
 	MaxRecord = store.MaxRecord - numberSize
+	// RecordFrame is what a log adds to one, in bytes, like store.RecordFrame.
+	RecordFrame = store.RecordFrame + numberSize
 	// keptBuffer is how much memory an Append may leave to the next one, in bytes.
 	keptBuffer = 1 << 20
 	// keptRequests is how many waiting appends leave their memory to later ones.
