@@ -589,13 +589,6 @@ func (p *Peer) reclaim() {
 // ErrUnreplicated is wrapped by the error of a DropSpace that could lose writes. Nothing changed.
 var ErrUnreplicated = errors.New("no other member is known to have all that is here")
 
-// dropPatience is how long DropSpace waits for others to say that they have what is here.
-const dropPatience = 3 * time.Second
-
-// inquireEvery is how often they are asked meanwhile. What comes to one after its answer it may not
-// tell unasked.
-const inquireEvery = 500 * time.Millisecond
-
 // DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a
 // space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the copy
 // has writes that no other member is known to have, or, if this store ever wrote to it, none has
@@ -694,17 +687,14 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dropPatience)
-	defer cancel()
 	poll := time.NewTicker(leaveEvery)
 	defer poll.Stop()
-	var asked time.Time
+	began, asked := time.Now(), time.Time{}
 	for {
 		var left engine.Handover
-		ask := time.Since(asked) >= inquireEvery
 		err := s.call(func(l *loop) {
 			left = l.handOver()
-			if left.Missing > 0 && ask {
+			if left.Inquires(time.Since(asked)) {
 				l.engine.Inquire()
 				asked = time.Now()
 			}
@@ -712,23 +702,29 @@ func (s *space) handOver(ctx context.Context, force bool) error {
 		switch {
 		case err != nil:
 			return err
-		case left.Refusal != nil:
-			return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated,
-				s.name, left.Refusal)
 		case left.Safe():
 			return nil
+		case left.Stays(time.Since(began)):
+			return s.unreplicated(left)
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			if left.Missing > 0 {
-				return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated,
-					left.Missing, s.name)
-			}
-			return fmt.Errorf("%w so that it survives a loss of power: none that has all of the space %q has said so; those "+
-				"with the durability none can within a minute", ErrUnreplicated, s.name)
+			return s.unreplicated(left)
 		}
 	}
+}
+
+// unreplicated says why a copy stays.
+func (s *space) unreplicated(left engine.Handover) error {
+	switch {
+	case left.Refusal != nil:
+		return fmt.Errorf("%w: what the space %q has cannot be told: %w", ErrUnreplicated, s.name, left.Refusal)
+	case left.Missing > 0:
+		return fmt.Errorf("%w: %d mutations of the space %q would be lost", ErrUnreplicated, left.Missing, s.name)
+	}
+	return fmt.Errorf("%w so that it survives a loss of power: none that has all of the space %q has said so; those "+
+		"with the durability none can within a minute", ErrUnreplicated, s.name)
 }
 
 // handOver tells whether the space may go. A link whose ends have parted may still be known to the

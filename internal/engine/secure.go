@@ -3,6 +3,7 @@ package engine
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
@@ -74,8 +75,22 @@ type Handover struct {
 // Safe reports whether the copy may go, and no acknowledged write with it.
 func (h Handover) Safe() bool { return h.Refusal == nil && h.Missing == 0 && h.Durable }
 
+// How a host that gives up its copy waits for neighbours.
+const (
+	handoverPatience = 3 * time.Second
+	inquireEvery     = 500 * time.Millisecond // what comes to one after its answer it may not tell unasked
+)
+
+// Stays reports whether a copy that is not Safe stays, so long after the host first wanted to give it up.
+func (h Handover) Stays(waited time.Duration) bool {
+	return h.Refusal != nil || waited >= handoverPatience
+}
+
+// Inquires reports whether the host is to Inquire, so long after it did.
+func (h Handover) Inquires(since time.Duration) bool { return h.Missing > 0 && since >= inquireEvery }
+
 // Handover tells how far neighbours have what is here. Those that have not said whether it survives
-// a loss of power are asked by that; what they have somebody must Inquire. parted says of whom the
+// a loss of power are asked by that; what they have the host must Inquire. parted says of whom the
 // end of the link is known elsewhere.
 func (e *Engine) Handover(parted func(gossip.NeighbourID) bool) Handover {
 	h := Handover{Refusal: e.Refusal()}

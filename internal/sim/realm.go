@@ -114,21 +114,19 @@ func (w *world) drop(m *machine) {
 		h.engine.EndID()
 		h.engine.Leave(true)
 		h.wake()
-		h.handOver(w.now + dropPatience)
+		h.handOver(w.now, -time.Hour)
 	default:
 		h.forced = true
 		m.step(func() error { return m.giveUp(h) })
 	}
 }
 
-// dropPatience is how long a space that is to be given up waits for others to have all of it.
-const dropPatience = 3 * time.Second
-
 // mayGo reports whether others hold the space, and the machine others.
 func (h *host) mayGo() bool { return len(h.hosts) > 1 && len(h.w.members()) > 1 }
 
-// handOver looks now and then whether the space may be given up, as package peer does.
-func (h *host) handOver(until time.Duration) {
+// handOver looks now and then whether the space may be given up, as package peer does: since when, and when others were
+// asked last.
+func (h *host) handOver(began, asked time.Duration) {
 	h.machine.later(time.Duration(h.w.rng.IntN(200))*time.Millisecond, func() error {
 		if !h.up() {
 			return nil // it was forced meanwhile
@@ -139,15 +137,16 @@ func (h *host) handOver(until time.Duration) {
 			h.w.totals.Handed++
 			h.checkHanded()
 			return h.giveUp(h)
-		case left.Refusal != nil || h.w.now >= until || h.w.calm:
+		case left.Stays(h.w.now-began) || h.w.calm:
 			h.say("is not given up: %+v", left)
 			h.engine.Leave(false)
 			h.leaving = false
 			return nil
-		case left.Missing > 0:
+		case left.Inquires(h.w.now - asked):
 			h.engine.Inquire()
+			asked = h.w.now
 		}
-		h.handOver(until)
+		h.handOver(began, asked)
 		return nil
 	})
 }
