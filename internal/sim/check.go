@@ -170,7 +170,7 @@ func (h *host) checkLogSize() {
 
 // checkUnwritten checks that what waits for a checkpoint did not grow in a step that began with too much of it.
 func (h *host) checkUnwritten(before int64) {
-	limit := h.w.plan.maxDirty
+	limit := h.maxDirty
 	if now := h.engine.Unwritten(); limit > 0 && before > limit && now > before {
 		h.w.fail("%s had %d bytes that wait for a checkpoint, bound %d, and now has %d", h.name, before, limit, now)
 	}

@@ -58,6 +58,7 @@ type host struct {
 	checked  string             // the state that was checked last, where each is
 	logWas   int64              // how large the log was when it kept to its bound last
 	overs    int                // steps with commits since then that began with one beyond it
+	maxDirty int64              // bytes that may wait for a checkpoint; 0 is the core's own bound
 	commits  int                // Readys that committed something
 	logSlack int64              // bytes appended since the log kept to its bound; negative before it did
 }
@@ -104,7 +105,7 @@ func (h *host) open() error {
 	h.engine = e
 	e.SetClock(h.judged)
 	h.due, h.alarm, h.asked, h.broken, h.endSync, h.beside = false, 0, 0, nil, nil, nil
-	h.leaving, h.forced = false, false
+	h.leaving, h.forced, h.maxDirty = false, false, p.maxDirty
 	h.frames, h.pulls = map[*engine.Frame]*lane{}, map[*engine.Pull]*pull{}
 	h.serves, h.logSlack, h.overs = nil, -1, 0
 	h.refusing = h.engine.Refusal()
@@ -356,17 +357,8 @@ func (h *host) handled(f *engine.Frame) {
 func (h *host) noteWritten(writes []engine.Write) {
 	for _, w := range writes {
 		if w.Record != nil {
-			h.wakeOthers()
+			h.machine.logGrew()
 			h.appended(int64(len(w.Record)) + space.RecordFrame)
-		}
-	}
-}
-
-// wakeOthers has the engines on the same log take a step, as Ready.At says.
-func (h *host) wakeOthers() {
-	for _, o := range h.machine.hosts {
-		if o != h && o.up() {
-			o.wakeAt(time.Unix(0, 0).Add(h.w.now + time.Second))
 		}
 	}
 }

@@ -35,6 +35,7 @@ type machine struct {
 	table   *space.Table   // nil if the world is not divided
 	sw      *gossip.Switch // likewise
 	epoch   int            // how often it was started
+	grew    bool           // the log did, and its engines will be told
 	clears  bool           // a step of deleting what dropped spaces left is planned
 	paused  time.Duration  // until when it stands still
 	slow    bool           // its disk is
@@ -120,12 +121,15 @@ func (m *machine) start() {
 		m.stopped(err)
 		return
 	}
-	m.running = true
+	m.running, m.grew = true, false
 	for _, h := range m.hosts {
 		h.begin()
 	}
 	m.every(linkEvery, func() error { m.keepLinks(); m.measure(); return nil })
 	m.later(0, func() error { m.keepLinks(); return nil })
+	if m.w.plan.memory != nil {
+		m.every(time.Second, m.shareMemory)
+	}
 	for _, h := range m.hosts {
 		h.wake()
 	}
@@ -249,6 +253,35 @@ func (m *machine) step(fn func() error) {
 			h.stepped()
 		}
 	}
+}
+
+// shareMemory divides its memory among the spaces.
+func (m *machine) shareMemory() error {
+	for _, h := range m.hosts {
+		if h.up() {
+			rng := m.w.plan.memory
+			h.maxDirty = 1 << (8 + rng.IntN(19))
+			h.engine.SetMemory(h.maxDirty, 1<<rng.IntN(26))
+		}
+	}
+	return nil
+}
+
+// logGrew tells the engines on the log that it grew, a second later, as Ready.At says.
+func (m *machine) logGrew() {
+	if m.grew || len(m.hosts) < 2 {
+		return
+	}
+	m.grew = true
+	m.later(time.Second, func() error {
+		m.grew = false
+		for _, h := range m.hosts {
+			if h.up() {
+				h.engine.LogGrew()
+			}
+		}
+		return nil
+	})
 }
 
 // clear has what dropped spaces left deleted, bit by bit.

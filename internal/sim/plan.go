@@ -54,6 +54,7 @@ type plan struct {
 	forks      bool    // machines are put back from images: see forks.go
 
 	waits    *rand.Rand // which decides who waits for others to hold what it wrote; nil if nobody does
+	memory   *rand.Rand // which decides how much of it spaces have, again and again; nil if that stays
 	measured *rand.Rand // how wrongly machines measure each other's clocks; nil if they do not
 }
 
@@ -124,6 +125,13 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	p.drawSpaces(rng)
 	if rng.IntN(3) == 0 { // so that repairs break off in the middle
 		p.pieces = 2048 << rng.IntN(3)
+	}
+}
+
+// drawMemory draws whether spaces have other shares of a machine's memory each second, as those of a peer do.
+func (p *plan) drawMemory(rng *rand.Rand) {
+	if rng.IntN(8) == 0 {
+		p.memory = rng
 	}
 }
 

@@ -79,6 +79,7 @@ func newWorld(seed uint64, trace io.Writer) *world {
 	w.plan.drawLists(rand.New(rand.NewPCG(seed, 11)))
 	w.plan.drawWaits(rand.New(rand.NewPCG(seed, 12)))
 	w.plan.drawMeasured(rand.New(rand.NewPCG(seed, 20)))
+	w.plan.drawMemory(rand.New(rand.NewPCG(seed, 21)))
 	for i := range w.plan.spaces {
 		w.realms = append(w.realms, newRealm(w, i))
 	}
