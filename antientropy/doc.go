@@ -43,18 +43,19 @@
 // dotted.Join, cell by cell. A second session in the other direction makes both equal.
 //
 // A puller whose context is empty has nothing to compare: it sends Scan instead of Nodes and
-// Leaves and receives every cell in the order of places, which stores load fastest. If that breaks off another session
-// goes on behind the last cell, with any source. In the end it compares all that came with that source (see
-// Puller.Continue): what came is of several moments, so no context stands for it before.
+// Leaves and receives every cell in the order of places, which stores load fastest. If that
+// breaks off another session goes on behind the last cell, with any source. In the end it
+// compares all that came with that source (see Puller.Continue): what came is of several moments,
+// so no context stands for it before.
 //
 // # Costs
 //
-// Ten differences among 100,000 entries take six round trips and about 470 bytes a difference, most of
-// it short fingerprints on the way down: 130 bytes a node (BenchmarkPull). They travel in 8 bytes, salted
-// with the root, which those who choose what is hashed do not know: two that differ are taken for
-// equal by a chance of 2⁻⁶³, whoever wrote them. Requests name
-// up to 1,024 nodes or leaves, so many differences take few more trips. Responses with cells end
-// near 512 KiB; an entry larger than that travels alone; no message exceeds MaxMessage.
+// Ten differences among 100,000 entries take six round trips and about 470 bytes a difference,
+// most of it short fingerprints on the way down: 130 bytes a node (BenchmarkPull). They travel in
+// 8 bytes, salted with the root, which those who choose what is hashed do not know: two that
+// differ are taken for equal by a chance of 2⁻⁶³, whoever wrote them. Requests name up to 1,024
+// nodes or leaves, so many differences take few more trips. Responses with cells end near 512
+// KiB; an entry larger than that travels alone; no message exceeds MaxMessage.
 //
 // # What makes it sound
 //
@@ -75,5 +76,6 @@
 // # Tests
 //
 // puller_test.go joins random histories and compares every cell with dotted.Join. hostile_test.go
-// plays sources that lie. message_test.go pins the format with testdata/messages.golden, and fuzzes both decoders.
+// plays sources that lie. message_test.go pins the format with testdata/messages.golden, and
+// fuzzes both decoders.
 package antientropy

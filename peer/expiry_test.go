@@ -60,7 +60,8 @@ func TestAKeyExpiresOnAllPeers(t *testing.T) {
 	c.converge(a, b)
 }
 
-// TestAnIdlePeerRemovesWhatExpires has a store be opened that another start wrote, and nobody writes to.
+// TestAnIdlePeerRemovesWhatExpires has a store be opened that another start wrote, and nobody
+// writes to.
 func TestAnIdlePeerRemovesWhatExpires(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Offline: true}
 	p, err := Open(context.Background(), cfg)
@@ -80,8 +81,8 @@ func TestAnIdlePeerRemovesWhatExpires(t *testing.T) {
 	eventually(t, "it is removed", func() bool { s, err := p.Status(); return err == nil && s.Cells == 0 })
 }
 
-// TestClientsHaveTheProcessorBetweenSteps has one processor, many keys that have expired, and a client that writes: the loop
-// takes few steps until it has the processor again.
+// TestClientsHaveTheProcessorBetweenSteps has one processor, many keys that have expired, and a
+// client that writes: the loop takes few steps until it has the processor again.
 func TestClientsHaveTheProcessorBetweenSteps(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	p, err := Open(context.Background(), Config{Dir: t.TempDir(), Offline: true})
@@ -126,8 +127,9 @@ func setUntil(t testing.TB, p *Peer, from, to int, until func(n int) time.Time) 
 	})
 }
 
-// BenchmarkExpiring has a million keys expire in one second (-short: 100,000), and writes and reads meanwhile: how long does
-// one of these take at most, until all keys are removed? And how long then, for as long a time, while nothing expires?
+// BenchmarkExpiring has a million keys expire in one second (-short: 100,000), and writes and
+// reads meanwhile: how long does one of these take at most, until all keys are removed? And how
+// long then, for as long a time, while nothing expires?
 func BenchmarkExpiring(b *testing.B) {
 	keys := 1_000_000
 	if testing.Short() {
@@ -157,8 +159,9 @@ func BenchmarkExpiring(b *testing.B) {
 	}
 }
 
-// slowest writes to one key until done, and reads it beside that, and returns how long a write took at most, and a read. Both
-// rest in between: one that never does keeps the other from the processors.
+// slowest writes to one key until done, and reads it beside that, and returns how long a write
+// took at most, and a read. Both rest in between: one that never does keeps the other from the
+// processors.
 func slowest(b *testing.B, p *Peer, done func() bool) (write, read time.Duration) {
 	each := func(act func(), done func() bool) (slowest time.Duration) {
 		rests := time.NewTicker(time.Millisecond)

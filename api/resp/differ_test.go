@@ -24,9 +24,9 @@ var (
 var everyCommand = table()
 
 // TestRandomCommandsAreAnsweredAsRedisAnswersThem sends the same to a Redis server that it starts
-// and to ours: every command of the table but those in incomparable, with random arguments, one by
-// one, in pipelines and in MULTI, over RESP2 and RESP3, and random scripts. What may differ stands in
-// tolerated.
+// and to ours: every command of the table but those in incomparable, with random arguments, one
+// by one, in pipelines and in MULTI, over RESP2 and RESP3, and random scripts. What may differ
+// stands in tolerated.
 func TestRandomCommandsAreAnsweredAsRedisAnswersThem(t *testing.T) {
 	theirs := startRedis(t)
 	_, ours := startServer(t, Config{db: newMemory(t)})
@@ -237,8 +237,8 @@ func (d *differing) step(t *testing.T) int {
 	return len(commands)
 }
 
-// commands draws what is sent at once, and the name of the command between WATCH and MULTI, if there is one. After what
-// may leave something else in the two comes nothing that would find it.
+// commands draws what is sent at once, and the name of the command between WATCH and MULTI, if
+// there is one. After what may leave something else in the two comes nothing that would find it.
 func (d *differing) commands() (commands [][]string, watched string) {
 	send := func(c []string) (last bool) {
 		commands, d.past = append(commands, c), append(d.past, c)
@@ -294,7 +294,8 @@ func (d *differing) judge(t *testing.T, command []string, got [2]string) bool {
 	return got[0] != got[1]
 }
 
-// again has both begin with no keys, as one may have done what the other refused, but a group where streams are meant.
+// again has both begin with no keys, as one may have done what the other refused, but a group
+// where streams are meant.
 func (d *differing) again() {
 	for _, p := range d.both {
 		p.send([]string{"FLUSHDB"})
@@ -547,8 +548,8 @@ func (v *value) settle(command []string) {
 	v.elements = slices.Concat(groups...)
 }
 
-// settleNear puts places at one distance in order: which comes first, and which is beyond COUNT, follows from
-// how Redis sorts.
+// settleNear puts places at one distance in order: which comes first, and which is beyond COUNT,
+// follows from how Redis sorts.
 func (v *value) settleNear(name string, command []string) {
 	has := func(word string) bool {
 		return slices.ContainsFunc(command, func(s string) bool { return strings.EqualFold(s, word) })

@@ -8,9 +8,10 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// The interpreter's compiler looks through a function's constants for each that it meets, and through
-// all locals around for each name. So what that takes is counted before, and a text that takes too
-// much is refused. And the compiler cuts off what an instruction has no room for: that is refused, too.
+// The interpreter's compiler looks through a function's constants for each that it meets, and
+// through all locals around for each name. So what that takes is counted before, and a text that
+// takes too much is refused. And the compiler cuts off what an instruction has no room for: that
+// is refused, too.
 
 const (
 	// maxScans is how many constants, locals and blocks the compiler looks at, which takes about a
@@ -148,8 +149,8 @@ func check(p *lua.FunctionProto) error {
 	return nil
 }
 
-// isJump reports whether an instruction goes back in a loop, which the compiler writes without a look
-// at how far that is, or may.
+// isJump reports whether an instruction goes back in a loop, which the compiler writes without a
+// look at how far that is, or may.
 func isJump(instruction uint32) bool {
 	operation := int(instruction >> operands)
 	return operation == lua.OP_JMP || operation == lua.OP_FORLOOP

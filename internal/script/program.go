@@ -350,9 +350,9 @@ func (w *rewriter) loop(body *[]ast.Stmt, variables int, of ast.PositionHolder) 
 	w.around = outer
 }
 
-// leave returns what becomes of a break. A loop must not begin with a jump, which the compiler, once
-// it has resolved that, takes for another one. And the compiler lets go of what functions refer to
-// if they refer to a local of the loop's body itself, not of a block in it: so one does.
+// leave returns what becomes of a break. A loop must not begin with a jump, which the compiler,
+// once it has resolved that, takes for another one. And the compiler lets go of what functions
+// refer to if they refer to a local of the loop's body itself, not of a block in it: so one does.
 func (w *rewriter) leave(s *ast.BreakStmt) ast.Stmt {
 	first := placed(&ast.LocalAssignStmt{Names: []string{"\x00"}}, s)
 	if w.functions > w.around.functions {
@@ -476,9 +476,9 @@ func (w *rewriter) table(e *ast.TableExpr) ast.Expr {
 	return w.list(e)
 }
 
-// list keeps what may not follow on every fiftieth item of a constructor from being behind it. Fifty
-// are stored at once, and again at a key behind them, or where a call at the end has its values
-// stored: by then others are in their registers. So from such an item on all have keys.
+// list keeps what may not follow on every fiftieth item of a constructor from being behind it.
+// Fifty are stored at once, and again at a key behind them, or where a call at the end has its
+// values stored: by then others are in their registers. So from such an item on all have keys.
 func (w *rewriter) list(e *ast.TableExpr) ast.Expr {
 	items, keyed := 0, false
 	for i, f := range e.Fields {

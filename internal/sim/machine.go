@@ -14,8 +14,8 @@ import (
 // linkEvery is how often missing links are looked for.
 const linkEvery = time.Second
 
-// machine is a disk, a clock and links, with a peer's process on it, which holds some of the world's spaces: of each
-// it has a host. What befalls the machine befalls all of them at once.
+// machine is a disk, a clock and links, with a peer's process on it, which holds some of the
+// world's spaces: of each it has a host. What befalls the machine befalls all of them at once.
 type machine struct {
 	w      *world
 	i      int
@@ -138,7 +138,8 @@ func (m *machine) start() {
 
 // open gives each space its part of the disk.
 //
-// Most who hold one space do without a table: to open it syncs the tree, which would hide what the engine owes itself.
+// Most who hold one space do without a table: to open it syncs the tree, which would hide what
+// the engine owes itself.
 func (m *machine) open() error {
 	m.volume = &volume{d: m.disk}
 	m.log = space.NewCommitter(m.volume.journal())
@@ -211,7 +212,8 @@ func (d *disk) part(r *realm) (n space.Number, tree store.Store, log store.Log) 
 	return n, space.NewTree(v, n), space.NewCommitter(v.journal()).Log(n, from)
 }
 
-// later does something in this life of the process, after it is no longer paused, and lets the engines act on it.
+// later does something in this life of the process, after it is no longer paused, and lets the
+// engines act on it.
 func (m *machine) later(d time.Duration, fn func() error) {
 	m.soon(d, func() { m.step(fn) })
 }

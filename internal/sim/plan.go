@@ -128,7 +128,8 @@ func (p *plan) drawLater(rng *rand.Rand) {
 	}
 }
 
-// drawMemory draws whether spaces have other shares of a machine's memory each second, as those of a peer do.
+// drawMemory draws whether spaces have other shares of a machine's memory each second, as those
+// of a peer do.
 func (p *plan) drawMemory(rng *rand.Rand) {
 	if rng.IntN(8) == 0 {
 		p.memory = rng
