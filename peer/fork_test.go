@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerd/peerd/crdt"
 )
@@ -49,7 +50,9 @@ func TestAnEmptyPeerIsReadyOnlyWithWhatTheOthersHave(t *testing.T) {
 	c := newCluster(t)
 	a := c.add()
 	count(t, a, 7)
-	b := c.add()
+	cfg := c.config(t.TempDir())
+	cfg.ReadyWait = time.Hour
+	b := c.start(cfg)
 	eventually(t, "the new peer is ready", func() bool { return b.Ready() == nil })
 	wantCount(t, b, 7)
 }

@@ -86,6 +86,7 @@ func TestOneOfTwoPeersOpensTheLink(t *testing.T) {
 		}
 	}
 	for i, log := range said {
+		eventually(t, "it has said why all ended", func() bool { return len(log.reasons()) >= times })
 		if got := log.reasons(); len(got) != times {
 			t.Errorf("peer %d closed %d links of which %d were broken: %q", i, len(got), times, got)
 		}

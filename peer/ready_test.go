@@ -15,6 +15,7 @@ func TestAPeerIsReadyAfterARestartWithWhatTheOthersHad(t *testing.T) {
 	c := newCluster(t)
 	a := c.add()
 	cfg := c.config(t.TempDir())
+	cfg.ReadyWait = time.Hour
 	b := c.start(cfg)
 	count(t, a, 1)
 	c.converge(a, b)

@@ -31,6 +31,7 @@ func TestWhoDoesNotKeepToTheProtocolIsLeftInPeace(t *testing.T) {
 				if err != nil || !strings.Contains(s.Problems[0].What, want) {
 					t.Errorf("the problem is %q, %v", s.Problems[0].What, err)
 				}
+				eventually(t, "it has said why both ended", func() bool { return len(said[i].reasons()) >= 2 })
 				if got := said[i].reasons(); len(got) != 2 || !strings.Contains(got[1], want) {
 					t.Errorf("the ends of links: %q", got)
 				}

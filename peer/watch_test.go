@@ -234,12 +234,13 @@ func TestARepairResetsWatches(t *testing.T) {
 	}
 	eventually(t, "the log is cut", func() bool { s, _ := a.Status(); return s.LogBytes < 10_000 })
 	cfg = c.config(t.TempDir())
-	b, err := Open(context.Background(), cfg)
+	b, err := open(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
 	w := b.Watch("k")
+	b.start()
+	defer b.Close()
 	defer w.Close()
 	told, reset := map[string]bool{}, false
 	for len(told) < 4000 {
