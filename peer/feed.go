@@ -57,8 +57,8 @@ type moment struct {
 	seen  delta.Seen // the context
 }
 
-// place is what tells moments of one space apart.
-type place struct{ epoch, next uint64 }
+// momentID is what tells moments of one space apart.
+type momentID struct{ epoch, next uint64 }
 
 // record is a record of the log: what one commit group applied.
 type record struct {
@@ -155,10 +155,10 @@ func (f *feed) now() moment {
 }
 
 // place returns that of the present moment.
-func (f *feed) place() place {
+func (f *feed) momentID() momentID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return place{f.at.epoch, f.at.next}
+	return momentID{f.at.epoch, f.at.next}
 }
 
 // enter begins a watch, exit ends it.

@@ -62,7 +62,7 @@ func (p *Peer) unopened() (why, err error) {
 	if why, err = askSoon(s, (*loop).readiness); why != nil || err != nil {
 		return why, err
 	}
-	at := s.feed.place()
+	at := s.feed.momentID()
 	if known := p.opened.Load(); known != nil && *known == at {
 		return nil, nil
 	}

@@ -187,17 +187,17 @@ func (c *cache) pack(r Record) {
 
 // pages are packed records, one behind the other. A key whose hash is another's too takes its place.
 type pages struct {
-	at    map[uint64]place
+	at    map[uint64]span
 	pages [][]byte
 	last  int // the page that is written to
 	bytes int // of the records
 	held  int // bytes of the pages
 }
 
-// place is where a record is.
-type place struct{ page, from, end uint32 }
+// span is where a record is.
+type span struct{ page, from, end uint32 }
 
-func newPages() *pages { return &pages{at: map[uint64]place{}} }
+func newPages() *pages { return &pages{at: map[uint64]span{}} }
 
 // reset forgets all, and holds memory for no more than a limit.
 func (p *pages) reset(limit int) {
@@ -207,7 +207,7 @@ func (p *pages) reset(limit int) {
 	if len(p.at) <= mostCleared {
 		clear(p.at)
 	} else {
-		p.at = map[uint64]place{}
+		p.at = map[uint64]span{}
 	}
 	for i, page := range p.pages {
 		p.pages[i] = page[:0]
@@ -227,7 +227,7 @@ func (p *pages) add(sum uint64, record []byte, size int) {
 	page := &p.pages[p.last]
 	from := len(*page)
 	*page = append(*page, record...)
-	p.at[sum] = place{uint32(p.last), uint32(from), uint32(len(*page))}
+	p.at[sum] = span{uint32(p.last), uint32(from), uint32(len(*page))}
 	p.bytes += len(record) + packedBytes
 }
 
