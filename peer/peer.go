@@ -63,7 +63,7 @@ type Peer struct {
 	spaces   atomic.Pointer[map[string]*space] // that are held, by name; never changed in place
 	guards   sync.Map                          // *engine.Guards of spaces, by name: see guardsOf
 	refused  atomic.Pointer[[]string]          // listed spaces that could not be opened when that was tried last
-	opened   atomic.Pointer[momentID]             // of the directory, whose other spaces are all open; nil before that
+	opened   atomic.Pointer[momentID]          // of the directory, whose other spaces are all open; nil before that
 	running  sync.WaitGroup                    // their loops, and what else ends with stop
 	changes  bell                              // rings when spaces were opened or dropped
 	problems problems
