@@ -119,7 +119,7 @@ func (l *loop) steps() {
 }
 
 // haveTurn waits for the turn, and takes a step. If there is a job it is done before. One that is not hungry has enough
-// to do, or waits for what wakes the loop. One that served has answered clients.
+// to do, or waits for what wakes the loop. One that served has answered clients, or is to.
 func (l *loop) haveTurn(job func(*loop)) (again, hungry, served, over bool) {
 	l.turn.Lock()
 	defer l.giveBack()
@@ -141,7 +141,7 @@ func (l *loop) haveTurn(job func(*loop)) (again, hungry, served, over bool) {
 	case !rd.Again:
 		l.setAlarm(rd.At)
 	}
-	return rd.Again, l.engine.Hungry(), l.served, rd.Closed
+	return rd.Again, l.engine.Hungry(), l.served || l.engine.Updates() > 0, rd.Closed
 }
 
 // setAlarm has the loop look at the engine at a time.
