@@ -72,7 +72,7 @@ var calls = map[string]string{
 	"client":   "( GETNAME | SETNAME @v | NO-EVICT ( ON | OFF | x ) | GETREDIR | TRACKINGINFO | CACHING YES | UNPAUSE | INFO x | ID x | KILL x )",
 	"function": "( LIST | FLUSH )", "script": "( EXISTS @sha [ @sha ] | FLUSH [ ( SYNC | ASYNC | x ) ] | LOAD @lua | KILL )",
 	"config": "( GET | SET x | SET x y z | SET x y | SET maxclients ( x | 0 | 1 maxclients 2 ) | SET slowlog-log-slower-than x | " +
-		"SET notify-keyspace-events q | RESETSTAT x | REWRITE [ x ] | HELP x | x )",
+		"SET notify-keyspace-events q | RESETSTAT x | REWRITE x | HELP x | x )",
 	"object": "( REFCOUNT @any [ x ] | ENCODING [ none ] | FREQ @any | IDLETIME ( none | @any x ) | HELP x | x [ @any ] )",
 	"memory": "( USAGE | USAGE none | USAGE @any ( SAMPLES | SAMPLES -1 | SAMPLES x | x 1 ) | DOCTOR x | STATS x | PURGE x | " +
 		"MALLOC-STATS x | HELP x | x )",
