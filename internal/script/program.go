@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -397,9 +398,11 @@ func (w *rewriter) expr(at *ast.Expr) {
 	defer func() { w.depth-- }()
 	switch e := (*at).(type) {
 	case *ast.NumberExpr:
-		if f, ok := parseNumber(e.Value); ok {
-			e.Value = strconv.FormatFloat(f, 'g', -1, 64)
+		f, ok := parseNumber(e.Value)
+		if !ok { // the compiler would take it for one that differs from all before
+			w.refuse(e, "malformed number near '%s'", numeral.FindString(e.Value))
 		}
+		e.Value = strconv.FormatFloat(f, 'g', -1, 64)
 		w.constant(constantKey{true, e.Value}, e)
 	case *ast.StringExpr:
 		w.constant(constantKey{text: e.Value}, e)
@@ -591,23 +594,22 @@ func adjust(e ast.Expr, one bool) ast.Expr {
 	return e
 }
 
-// parseNumber reads a number as Lua 5.1 does.
+// numeral is what of a token of the lexer's belongs to a number, even to a malformed one.
+var numeral = regexp.MustCompile(`^[0-9.eE+-]*`)
+
+// parseNumber reads a number as Lua 5.1 does with C's strtod.
 func parseNumber(text string) (float64, bool) {
 	text = strings.Trim(text, " \t\n\v\f\r")
 	unsigned := strings.TrimLeft(text, "+-")
 	if len(text)-len(unsigned) > 1 || unsigned == "" {
 		return 0, false
 	}
-	if len(unsigned) > 2 && unsigned[0] == '0' && unsigned[1]|0x20 == 'x' {
-		n, err := strconv.ParseUint(unsigned[2:], 16, 64)
-		f := float64(n)
-		if text[0] == '-' {
-			f = -f
-		}
-		return f, err == nil
-	}
-	if strings.ContainsAny(unsigned, "_xXpP") {
+	if strings.Contains(unsigned, "_") {
 		return 0, false
+	}
+	hexadecimal := len(unsigned) > 2 && unsigned[0] == '0' && unsigned[1]|0x20 == 'x'
+	if hexadecimal && !strings.ContainsAny(unsigned, "pP") {
+		text += "p0"
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {

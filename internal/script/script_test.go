@@ -150,6 +150,7 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 		"for i=1,2 do " + strings.Repeat("x=1 ", 70_000) + "end": tooLong,
 		"repeat " + strings.Repeat("x=1 ", 70_000) + "until x":   tooLong,
 		strings.Repeat("if x then end ", 40_000):                 tooLong,
+		strings.Repeat("x=0e ", 20_000):                          "user_script:1: malformed number near '0e'",
 	} {
 		if _, err := Compile([]byte(source)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s...: %v, want %s", source, err, want)
