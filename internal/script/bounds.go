@@ -14,8 +14,8 @@ import (
 // is refused, too.
 
 const (
-	// maxScans is how many constants, locals and blocks the compiler looks at, which takes about a
-	// second: a function may have 11,000 different constants.
+	// maxScans is how many constants, locals, blocks and labels the compiler looks at, which takes
+	// about a second: the only function of a text may have 11,000 different constants.
 	maxScans = 1 << 26
 	// scansOfStep is at how many of them it looks in the time of a step, about.
 	scansOfStep = 16
@@ -53,7 +53,8 @@ func (f *compiled) String() string {
 // scan counts at how many things the compiler looks.
 func (w *rewriter) scan(n int, at ast.PositionHolder) {
 	if w.scans += n; w.scans > maxScans {
-		w.refuse(at, "%v has too many constants: about 11000 different strings, numbers and names are possible", w.in)
+		w.refuse(at, "%v has too many constants: about 11000 different strings, numbers and names are possible "+
+			"in a function, fewer where several have many, repeat them often or are nested deep", w.in)
 	}
 }
 
@@ -67,10 +68,11 @@ func (w *rewriter) constant(key constantKey, at ast.PositionHolder) {
 	w.scan(place+1, at)
 }
 
-// name counts a name, which is a constant or that of a local around.
+// name counts a name, which is a constant or that of a local around. One of another function's is
+// passed on by all functions in between, and the compiler looks for it in each.
 func (w *rewriter) name(name string, at ast.PositionHolder) {
 	w.constant(constantKey{text: name}, at)
-	w.scan(w.locals+w.depth, at)
+	w.scan((w.locals+w.depth)*(1+w.levels), at)
 }
 
 // named counts what a function is assigned to.
@@ -81,6 +83,19 @@ func (w *rewriter) named(to *ast.FuncName) {
 	}
 	w.expr(&to.Receiver)
 	w.constant(constantKey{text: to.Method}, to.Receiver)
+}
+
+// minus rewrites the operator. With a number it is one constant, which the compiler shares.
+func (w *rewriter) minus(e *ast.UnaryMinusOpExpr) {
+	n, literal := e.Expr.(*ast.NumberExpr)
+	if !literal {
+		w.expr(&e.Expr)
+		w.calculated(e)
+		return
+	}
+	w.literal(n)
+	w.constant(constantKey{true, "-" + n.Value}, e)
+	w.scan(w.depth, e)
 }
 
 // calculated counts what an operator with numbers takes: the compiler goes through all below it.

@@ -171,7 +171,8 @@ type rewriter struct {
 	around    surrounding // of what is rewritten
 	in        *compiled   // of what is rewritten
 	locals    int         // around it, in all functions
-	gotos     int         // so far
+	levels    int         // of functions around it
+	gotos     int         // and labels, so far
 	scans     int         // so far, see bounds.go
 }
 
@@ -255,8 +256,9 @@ func (w *rewriter) stmt(s ast.Stmt) ast.Stmt {
 		w.exprs(s.Exprs)
 	case *ast.BreakStmt:
 		return w.leave(s)
-	case *ast.GotoStmt:
+	case *ast.GotoStmt, *ast.LabelStmt:
 		w.gotos++
+		w.jumps(s)
 	}
 	return s
 }
@@ -370,9 +372,9 @@ func (w *rewriter) function(f *ast.FunctionExpr) {
 	w.functions++
 	outer, locals := w.in, len(f.ParList.Names)+1 // self
 	w.in = newCompiled(f.Line())
-	w.locals += locals
+	w.levels, w.locals = w.levels+1, w.locals+locals
 	w.block(f.Stmts)
-	w.in, w.locals = outer, w.locals-locals
+	w.in, w.levels, w.locals = outer, w.levels-1, w.locals-locals
 }
 
 // do returns a block of statements, in the place of another.
@@ -398,11 +400,7 @@ func (w *rewriter) expr(at *ast.Expr) {
 	defer func() { w.depth-- }()
 	switch e := (*at).(type) {
 	case *ast.NumberExpr:
-		f, ok := parseNumber(e.Value)
-		if !ok { // the compiler would take it for one that differs from all before
-			w.refuse(e, "malformed number near '%s'", numeral.FindString(e.Value))
-		}
-		e.Value = strconv.FormatFloat(f, 'g', -1, 64)
+		w.literal(e)
 		w.constant(constantKey{true, e.Value}, e)
 	case *ast.StringExpr:
 		w.constant(constantKey{text: e.Value}, e)
@@ -445,8 +443,7 @@ func (w *rewriter) expr(at *ast.Expr) {
 	case *ast.StringConcatOpExpr:
 		*at = w.concat(e)
 	case *ast.UnaryMinusOpExpr:
-		w.expr(&e.Expr)
-		w.calculated(e)
+		w.minus(e)
 	case *ast.UnaryNotOpExpr:
 		w.expr(&e.Expr)
 		if truth, known := constant(e.Expr); known {
@@ -457,6 +454,15 @@ func (w *rewriter) expr(at *ast.Expr) {
 	case *ast.FunctionExpr:
 		w.function(e)
 	}
+}
+
+// literal writes a number as Lua 5.1 reads it. The compiler would take each malformed one for another.
+func (w *rewriter) literal(e *ast.NumberExpr) {
+	f, ok := parseNumber(e.Value)
+	if !ok {
+		w.refuse(e, "malformed number near '%s'", numeral.FindString(e.Value))
+	}
+	e.Value = strconv.FormatFloat(f, 'g', -1, 64)
 }
 
 func truthOf(truth bool, of ast.PositionHolder) ast.Expr {

@@ -136,6 +136,10 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 		return strings.Join(parts, separator)
 	}
 	const constants = "has too many constants"
+	nested := ""
+	for _, name := range []string{"a", "b", "c", "d"} {
+		nested += "return function() local " + many(190, name+"#", ",") + " "
+	}
 	for source, want := range map[string]string{
 		"return {" + many(25_000, "#", ",") + "}":                       "main function " + constants,
 		many(50_000, "x#=1", " "):                                       "main function " + constants,
@@ -146,11 +150,13 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 		"return {" + strings.Repeat("1,", 25_551) + "}":                 "main function has more than 25550 items",
 		"local " + many(61, "a#", ",") + "\nreturn function() return " + many(61, "a#", "+") +
 			" end": "2: function at line 2 has more than 60 upvalues",
-		"while x do " + strings.Repeat("x=1 ", 70_000) + "end":   tooLong,
-		"for i=1,2 do " + strings.Repeat("x=1 ", 70_000) + "end": tooLong,
-		"repeat " + strings.Repeat("x=1 ", 70_000) + "until x":   tooLong,
-		strings.Repeat("if x then end ", 40_000):                 tooLong,
-		strings.Repeat("x=0e ", 20_000):                          "user_script:1: malformed number near '0e'",
+		"while x do " + strings.Repeat("x=1 ", 70_000) + "end":                                                           tooLong,
+		"for i=1,2 do " + strings.Repeat("x=1 ", 70_000) + "end":                                                         tooLong,
+		"repeat " + strings.Repeat("x=1 ", 70_000) + "until x":                                                           tooLong,
+		strings.Repeat("if x then end ", 40_000):                                                                         tooLong,
+		strings.Repeat("x=0e ", 20_000):                                                                                  "user_script:1: malformed number near '0e'",
+		nested + strings.Repeat("return function() ", 300) + many(190, "a#=b# c#=d#", " ") + strings.Repeat(" end", 304): constants,
+		many(20_000, "::a#::", " "):                                                                                      constants,
 	} {
 		if _, err := Compile([]byte(source)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s...: %v, want %s", source, err, want)
@@ -160,6 +166,9 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 		"return {" + many(11_000, "#", ",") + "}", "return #{" + strings.Repeat("1,", 25_550) + "}", strings.Repeat("x=1 ", 70_000),
 		"local " + many(60, "a#", ",") + " return function() return " + many(60, "a#", "+") + " end",
 		many(2, "function f#() return {"+many(7_000, "#", ",")+"} end", "\n"),
+		"return {" + strings.Repeat("-1,", 12_000) + "}", "return {" + many(6_000, "-#", ",") + "}",
+		"local " + many(50, "a#", ",") + strings.Repeat(" return function()", 4) +
+			strings.Repeat(many(50, " x=a#", ""), 200) + strings.Repeat(" end", 4),
 	} {
 		if _, err := Compile([]byte(source)); err != nil {
 			t.Errorf("%.60s...: %v", source, err)
