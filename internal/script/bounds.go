@@ -19,6 +19,8 @@ const (
 	maxScans = 1 << 26
 	// scansOfStep is at how many of them it looks in the time of a step, about.
 	scansOfStep = 16
+	// maxFunctions is how many functions a text has: the compiler sets 16 KiB aside for each.
+	maxFunctions = 4096
 	// maxItems is how many items a constructor has: 511 times lua.FieldsPerFlush are numbered.
 	maxItems = 511 * 50
 	// maxUpvalues is how many locals of others a function refers to, as in Lua 5.1.
@@ -53,8 +55,8 @@ func (f *compiled) String() string {
 // scan counts at how many things the compiler looks.
 func (w *rewriter) scan(n int, at ast.PositionHolder) {
 	if w.scans += n; w.scans > maxScans {
-		w.refuse(at, "%v has too many constants: about 11000 different strings, numbers and names are possible "+
-			"in a function, fewer where several have many, repeat them often or are nested deep", w.in)
+		w.refuse(at, "%v has too many constants: about 11000 different strings, numbers and names "+
+			"are possible in a function, fewer where several have many, repeat them often or are nested deep", w.in)
 	}
 }
 
@@ -128,6 +130,13 @@ func (w *rewriter) jumps(at ast.PositionHolder) {
 
 const tooLong = "control structure too long"
 
+// oneMore counts a function.
+func (w *rewriter) oneMore(at ast.PositionHolder) {
+	if w.functions++; w.functions > maxFunctions {
+		w.refuse(at, "chunk has more than %d functions", maxFunctions)
+	}
+}
+
 // items counts those of a constructor.
 func (w *rewriter) items(e *ast.TableExpr) {
 	n := 0
@@ -144,6 +153,21 @@ func (w *rewriter) items(e *ast.TableExpr) {
 func (w *rewriter) refuse(at ast.PositionHolder, format string, args ...any) {
 	panic(&lua.CompileError{Line: at.Line(), Message: fmt.Sprintf(format, args...)})
 }
+
+// trim has a function and those in it hold no more than they need, rather than what the compiler
+// has set aside.
+func trim(p *lua.FunctionProto) {
+	p.Code, p.Constants = fitting(p.Code), fitting(p.Constants)
+	p.FunctionPrototypes, p.DbgUpvalues = fitting(p.FunctionPrototypes), fitting(p.DbgUpvalues)
+	p.DbgSourcePositions = fitting(p.DbgSourcePositions)
+	p.DbgLocals, p.DbgCalls = fitting(p.DbgLocals), fitting(p.DbgCalls)
+	for _, inner := range p.FunctionPrototypes {
+		trim(inner)
+	}
+}
+
+// fitting copies a slice, even an empty one: slices.Clone of that holds its array.
+func fitting[E any](s []E) []E { return append([]E(nil), s...) }
 
 // check returns an error if the compiler has cut off what belongs to a function or those in it.
 func check(p *lua.FunctionProto) error {

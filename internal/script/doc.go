@@ -36,8 +36,9 @@
 // Errors that the interpreter itself raises, and those of its compiler, read otherwise than Lua's,
 // which name the variable: see redisText. Texts may use goto, labels and "\x41" of later Lua. The
 // order of pairs is that of insertion. If a key follows the fiftieth item of a constructor, the
-// hundredth and so on, the items behind are set in the text's order: {<50 items>, x=1, 'b', [51]='a'}
-// has 'a' at 51, where Lua has 'b'. The package sets lua.MaxArrayIndex, which is the whole process's.
+// hundredth and so on, the items behind are set in the text's order: at 51, {<50 items>, x=1, 'b',
+// [51]='a'} has 'a', where Lua has 'b'. The package sets lua.MaxArrayIndex, which is the whole
+// process's.
 //
 // What scripts return is compared with Redis by the conversations in api/resp/testdata/redis,
 // lua.txt and scripting.txt, and by random programs, see lua_differ_test.go there. The tests here are

@@ -131,6 +131,7 @@ func compile(source []byte, name string, charge func(steps int)) (proto *lua.Fun
 	if proto, err = lua.Compile(chunk, name); err != nil {
 		return nil, err
 	}
+	trim(proto)
 	return proto, check(proto)
 }
 
@@ -360,6 +361,7 @@ func (w *rewriter) leave(s *ast.BreakStmt) ast.Stmt {
 	first := placed(&ast.LocalAssignStmt{Names: []string{"\x00"}}, s)
 	if w.functions > w.around.functions {
 		w.around.closes = true
+		w.oneMore(s)
 		local := placed(&ast.IdentExpr{Value: ofLoop}, s)
 		refers := placed(&ast.ReturnStmt{Exprs: []ast.Expr{local}}, s)
 		f := placed(&ast.FunctionExpr{ParList: &ast.ParList{}, Stmts: []ast.Stmt{refers}}, s)
@@ -369,7 +371,7 @@ func (w *rewriter) leave(s *ast.BreakStmt) ast.Stmt {
 }
 
 func (w *rewriter) function(f *ast.FunctionExpr) {
-	w.functions++
+	w.oneMore(f)
 	outer, locals := w.in, len(f.ParList.Names)+1 // self
 	w.in = newCompiled(f.Line())
 	w.levels, w.locals = w.levels+1, w.locals+locals
@@ -456,7 +458,8 @@ func (w *rewriter) expr(at *ast.Expr) {
 	}
 }
 
-// literal writes a number as Lua 5.1 reads it. The compiler would take each malformed one for another.
+// literal writes a number as Lua 5.1 reads it. The compiler would take each malformed one for a new
+// constant.
 func (w *rewriter) literal(e *ast.NumberExpr) {
 	f, ok := parseNumber(e.Value)
 	if !ok {

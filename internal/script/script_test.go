@@ -135,7 +135,7 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 		}
 		return strings.Join(parts, separator)
 	}
-	const constants = "has too many constants"
+	const constants, functions = "has too many constants", "chunk has more than 4096 functions"
 	nested := ""
 	for _, name := range []string{"a", "b", "c", "d"} {
 		nested += "return function() local " + many(190, name+"#", ",") + " "
@@ -150,13 +150,19 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 		"return {" + strings.Repeat("1,", 25_551) + "}":                 "main function has more than 25550 items",
 		"local " + many(61, "a#", ",") + "\nreturn function() return " + many(61, "a#", "+") +
 			" end": "2: function at line 2 has more than 60 upvalues",
-		"while x do " + strings.Repeat("x=1 ", 70_000) + "end":                                                           tooLong,
-		"for i=1,2 do " + strings.Repeat("x=1 ", 70_000) + "end":                                                         tooLong,
-		"repeat " + strings.Repeat("x=1 ", 70_000) + "until x":                                                           tooLong,
-		strings.Repeat("if x then end ", 40_000):                                                                         tooLong,
-		strings.Repeat("x=0e ", 20_000):                                                                                  "user_script:1: malformed number near '0e'",
-		nested + strings.Repeat("return function() ", 300) + many(190, "a#=b# c#=d#", " ") + strings.Repeat(" end", 304): constants,
-		many(20_000, "::a#::", " "):                                                                                      constants,
+		"while x do " + strings.Repeat("x=1 ", 70_000) + "end":   tooLong,
+		"for i=1,2 do " + strings.Repeat("x=1 ", 70_000) + "end": tooLong,
+		"repeat " + strings.Repeat("x=1 ", 70_000) + "until x":   tooLong,
+		strings.Repeat("if x then end ", 40_000):                 tooLong,
+
+		strings.Repeat("x=0e ", 20_000):          "user_script:1: malformed number near '0e'",
+		many(20_000, "::a#::", " "):              constants,
+		strings.Repeat("f=function()end ", 4097): functions,
+
+		"while f=={} do f=function()end " + strings.Repeat("do break end ", 4096) + "end": functions,
+
+		nested + strings.Repeat("return function() ", 300) + many(190, "a#=b# c#=d#", " ") +
+			strings.Repeat(" end", 304): constants,
 	} {
 		if _, err := Compile([]byte(source)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s...: %v, want %s", source, err, want)
@@ -174,6 +180,24 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 			t.Errorf("%.60s...: %v", source, err)
 		}
 	}
+}
+
+// TestAShortFunctionIsSmall once it is compiled: a text may have many, and programs are kept.
+func TestAShortFunctionIsSmall(t *testing.T) {
+	const functions = 4096
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	p, err := Compile([]byte(strings.Repeat("f=function()end ", functions)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (int(after.HeapAlloc) - int(before.HeapAlloc)) / functions; each > 2048 {
+		t.Errorf("a function holds %d bytes", each)
+	}
+	runtime.KeepAlive(p)
 }
 
 // TestWhatIsHeldIsCounted wherever it is: what GetStack does not show for the calls that others
