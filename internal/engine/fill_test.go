@@ -135,17 +135,7 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 // room.
 func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 	for _, stops := range []bool{false, true} {
-		w := newWorld(t, 1, worldConfig{hosts: 2})
-		a, b := w.hosts[0], w.hosts[1]
-		w.fillMixed(t, a)
-		w.write(t, b, put("own")) // so that it stages
-		source, err := a.engine.Pin()
-		must(t, err)
-		t.Cleanup(source.Close)
-		b.engine.Connect("1", 1)
-		b.engine.startPull("1")
-		p := b.engine.pull
-		must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+		w, b, p := fetchedRepair(t)
 		b.engine.Take(p)
 		for i := 0; i < 10 && b.engine.flip == nil; i++ {
 			b.steps(t, 1, func(*Ready) {})
@@ -188,7 +178,7 @@ func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 			b.engine.SetRoom(Roomy, nil)
 			b.steps(t, 300, func(*Ready) {})
 		}
-		if b.engine.Busy() || b.engine.Lacks(a.engine.Vector()) {
+		if b.engine.Busy() || b.engine.Lacks(w.hosts[0].engine.Vector()) {
 			t.Errorf("it was stopped: %v, and what was begun is not ended: it has %v", stops, b.engine.seen)
 		}
 		w.check(t, b)
@@ -218,19 +208,26 @@ func TestNothingIsRemovedAtAStartOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestWhatWasStagedWaitsForRoomAfterAStart has a host killed that had staged a repair, and started on a full disk.
-func TestWhatWasStagedWaitsForRoomAfterAStart(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 2})
+// fetchedRepair returns a world whose second host has fetched and staged a repair from the first, and taken nothing of it.
+func fetchedRepair(t *testing.T) (w *world, b *host, p *Pull) {
+	t.Helper()
+	w = newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
-	w.write(t, b, put("own"))
+	w.write(t, b, put("own")) // so that it stages
 	source, err := a.engine.Pin()
 	must(t, err)
 	t.Cleanup(source.Close)
 	b.engine.Connect("1", 1)
 	b.engine.startPull("1")
-	p := b.engine.pull
+	p = b.engine.pull
 	must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	return w, b, p
+}
+
+// TestWhatWasStagedWaitsForRoomAfterAStart has a host killed that had staged a repair, and started on a full disk.
+func TestWhatWasStagedWaitsForRoomAfterAStart(t *testing.T) {
+	w, b, _ := fetchedRepair(t)
 	staged := func() (n int) {
 		snap := b.disk.Snapshot()
 		defer snap.Close()
