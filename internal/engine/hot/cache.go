@@ -28,26 +28,38 @@ type cache struct {
 	limit  int // bytes
 	unpack func(key, packed []byte) Record
 
+	records    map[string]*Version // those that are kept as they are
+	home       *slot               // where they are, instead of a slot of their own: another one once all were forgotten
 	young, old generation
-	era        uint32    // how often both were forgotten at once
 	packed     [2]*pages // the young ones and the old ones
 	scratch    []byte
 }
 
-// generation is records by their keys.
+// generation is places of records, as they came.
 type generation struct {
-	records map[string]Record
-	order   []Record // as they came; some may be gone
-	bytes   int
-	passed  int // of the order: they were packed, or forgotten
-	left    int // bytes of those
+	order  []place
+	first  uint32 // the number of the first of them
+	bytes  int
+	passed int // of the order: they were packed, or forgotten
+	left   int // bytes of those
+}
+
+// place is where a record is in its generation.
+type place struct {
+	v     *Version // nil: it left
+	bytes int
 }
 
 func newCache(limit int, unpack func(key, packed []byte) Record) cache {
-	return cache{
-		limit: limit, unpack: unpack, young: generation{records: map[string]Record{}},
-		packed: [2]*pages{newPages(), newPages()},
-	}
+	c := cache{limit: limit, unpack: unpack, packed: [2]*pages{newPages(), newPages()}}
+	c.clear()
+	return c
+}
+
+// clear forgets what is kept as it is.
+func (c *cache) clear() {
+	c.records, c.home = map[string]*Version{}, &slot{layer: &layer{}}
+	c.young, c.old = generation{}, generation{}
 }
 
 // setLimit bounds what is kept. What is beyond a lower limit goes at once, as no record may come that would push it
@@ -61,8 +73,7 @@ func (c *cache) setLimit(limit int) {
 		c.packed[i] = newPages()
 	}
 	if c.held() > limit {
-		c.young, c.old = generation{records: map[string]Record{}}, generation{}
-		c.era++
+		c.clear()
 	}
 }
 
@@ -77,15 +88,15 @@ func (c *cache) held() int {
 
 // find returns a record that is kept as it is; nil if it is not.
 func (c *cache) find(key []byte) Record {
-	if r := c.young.records[string(key)]; r != nil {
-		return r
+	v := c.records[string(key)]
+	if v == nil {
+		return nil
 	}
-	r := c.old.records[string(key)]
-	if r != nil {
-		delete(c.old.records, string(key))
-		c.add(r)
+	if c.of(v) == &c.old {
+		c.old.leave(v)
+		c.enter(v)
 	}
-	return r
+	return v.of
 }
 
 // unpacked returns a record that is packed, which no longer is; nil if none is.
@@ -94,7 +105,8 @@ func (c *cache) unpacked(key []byte) Record {
 	for _, p := range c.packed {
 		if body, has := p.find(sum, key); has {
 			r := c.unpack(key, body)
-			r.version().stored = true
+			v := r.version()
+			v.of, v.stored = r, true
 			delete(p.at, sum)
 			c.add(r)
 			return r
@@ -105,47 +117,67 @@ func (c *cache) unpacked(key []byte) Record {
 
 // add keeps a record as it is.
 func (c *cache) add(r Record) {
+	if r.Size() > max(maxPacked, c.limit/keptShare) || c.limit <= 0 {
+		return
+	}
 	v := r.version()
-	if v.gone = r.Size() > max(maxPacked, c.limit/keptShare) || c.limit <= 0; v.gone {
-		return
-	}
-	v.era = c.era
-	c.young.records[r.Key()] = r
-	c.young.order = append(c.young.order, r)
-	c.young.bytes += r.Size() + keptBytes
+	v.in = c.home
+	c.records[r.Key()] = v
+	c.enter(v)
+}
+
+// enter makes a record the youngest of those that are kept as they are.
+func (c *cache) enter(v *Version) {
+	y := &c.young
+	v.nth = y.first + uint32(len(y.order))
+	y.order = append(y.order, place{v, v.of.Size() + keptBytes})
+	y.bytes += y.order[len(y.order)-1].bytes
 	full := c.limit / liveShare / 2
-	c.age(c.young.bytes, full)
-	if c.young.bytes < full {
-		return
+	c.age(y.bytes, full)
+	if y.bytes >= full {
+		c.old, c.young = c.young, generation{order: c.old.order[:0], first: v.nth + 1}
 	}
-	c.old, c.young = c.young, generation{records: c.old.records, order: c.old.order[:0]}
-	if c.young.records == nil {
-		c.young.records = map[string]Record{}
+}
+
+// of returns the generation of a record that is kept as it is.
+func (c *cache) of(v *Version) *generation {
+	if v.nth-c.young.first < uint32(len(c.young.order)) {
+		return &c.young
 	}
+	return &c.old
+}
+
+// leave takes a record out. Its place stays, and counts.
+func (g *generation) leave(v *Version) {
+	p := &g.order[v.nth-g.first]
+	g.bytes -= p.bytes - keptBytes
+	*p = place{bytes: keptBytes}
 }
 
 // age has as much of the old generation go as the young one has come: all of it once that is full.
 func (c *cache) age(came, full int) {
 	o := &c.old
 	for o.passed < len(o.order) && (came >= full || float64(o.left)*float64(full) < float64(o.bytes)*float64(came)) {
-		r := o.order[o.passed]
-		o.order[o.passed] = nil
-		o.passed, o.left = o.passed+1, o.left+r.Size()+keptBytes
-		if o.records[r.Key()] == r {
-			delete(o.records, r.Key())
-			c.pack(r)
+		p := o.order[o.passed]
+		o.order[o.passed] = place{}
+		o.passed, o.left = o.passed+1, o.left+p.bytes
+		if p.v != nil {
+			delete(c.records, p.v.of.Key())
+			c.pack(p.v.of)
 		}
 	}
 }
 
-// drop keeps a record no longer, and returns whether it was kept.
-func (c *cache) drop(key string) (was bool) {
-	for _, g := range []*generation{&c.young, &c.old} {
-		if r := g.records[key]; r != nil {
-			r.version().gone = true
-			delete(g.records, key)
-			was = true
-		}
+// drop keeps a record no longer, and returns whether it was kept. The last version in memory is that
+// which is kept as it is; or none, or one that the tree has, where it may be packed.
+func (c *cache) drop(key string, last *Version) (was bool) {
+	switch {
+	case last != nil && last.in == c.home:
+		delete(c.records, key)
+		c.of(last).leave(last)
+		return true
+	case last != nil && !last.stored:
+		return false
 	}
 	sum := xxhash.Sum64String(key)
 	for _, p := range c.packed {
@@ -172,7 +204,7 @@ func (c *cache) stored(r Record) {
 // pack keeps a record packed. That nothing is there anybody can find out again: of what comes and goes under
 // names of its own, as in a queue, all that ever was would be kept.
 func (c *cache) pack(r Record) {
-	r.version().gone = true
+	r.version().in = nil
 	if r.Size() > maxPacked || c.limit <= 0 || r.Vacant() {
 		return
 	}

@@ -15,7 +15,9 @@
 // next snapshots are laid over the tree as it is then.
 //
 // Records that the tree has are kept as long as there is room (cache.go). A record is either in a
-// layer or kept there, but for what a checkpoint has written while others are still to be written.
+// layer or kept there, as it is or packed, but for what a checkpoint has written while others are
+// still to be written: that is in the sealed layer and kept. So who has found a version that is newest
+// still knows of all places whether they have one.
 package hot
 
 import (
@@ -55,11 +57,10 @@ type Version struct {
 	older atomic.Pointer[Version]
 
 	// What only the owner looks at.
-	in     *slot  // unless the tree has it
+	in     *slot  // of a layer, or cache.home, as long as it is certain to be the newest: see Current
 	stored bool   // the tree has it
 	keep   bool   // when the tree has it, unless another came in its place
-	gone   bool   // it is to be looked for again: see Current
-	era    uint32 // of the cache, when that last came to keep it
+	nth    uint32 // of those that are kept as they are
 }
 
 func (v *Version) version() *Version { return v }
@@ -119,16 +120,14 @@ func (t *Table) Find(key []byte) Record {
 // Current reports whether a record that was found or put is certain to be the newest version still:
 // then there is no need to look for it.
 func (t *Table) Current(r Record) bool {
-	v := r.version()
-	if v.in == nil {
-		return !v.gone && v.era == t.kept.era
-	}
-	return !v.gone && (v.in.layer == t.layers[0] || v.in.layer == t.layers[1])
+	in := r.version().in
+	return in != nil && (in.layer == t.layers[0] || in.layer == t.layers[1] || in == t.kept.home)
 }
 
 // Keep keeps a record that the tree has, and Find did not find.
 func (t *Table) Keep(r Record) {
-	r.version().stored = true
+	v := r.version()
+	v.of, v.stored = r, true
 	t.kept.add(r)
 }
 
@@ -136,27 +135,32 @@ func (t *Table) Keep(r Record) {
 // wanted, or if the last one is. That is looked for, unless it is still the one that is named: who
 // has found it spares a search.
 func (t *Table) Put(r, last Record, keep bool) {
-	v := r.version()
+	v, top, key := r.version(), t.layers[0], r.Key()
 	v.of, v.seq, v.keep = r, t.seq, keep
-	top := t.layers[0]
-	if last != nil {
-		if was := last.version(); was.in != nil && was.in.layer == top && was.in.last() == was {
-			t.replace(v, was, was.in)
-			return
-		}
+	was := t.newest(key, last)
+	if was != nil && was.in != nil && was.in.layer == top {
+		t.replace(v, was, was.in)
+		return
 	}
-	key := r.Key()
-	in := top.own(key)
-	was := in.last()
-	if was == nil {
-		if t.kept.drop(key) {
-			v.keep = true
-		}
-		if below := t.layers[1]; below != nil {
-			was = below.slots[key].last()
-		}
+	if t.kept.drop(key, was) {
+		v.keep = true
 	}
-	t.replace(v, was, in)
+	t.replace(v, was, top.add(key))
+}
+
+// newest returns the newest version of a record: the one that is named, if that is current. It is nil
+// if memory has none, or has it packed alone.
+func (t *Table) newest(key string, named Record) *Version {
+	if named != nil && t.Current(named) {
+		return named.version()
+	}
+	if v := t.layers[0].slots[key].last(); v != nil {
+		return v
+	}
+	if v := t.kept.records[key]; v != nil || t.layers[1] == nil {
+		return v
+	}
+	return t.layers[1].slots[key].last()
 }
 
 // replace puts a version in place of the last one, at its slot of the layer that is written to.
@@ -164,10 +168,10 @@ func (t *Table) replace(v, last *Version, in *slot) {
 	top := t.layers[0]
 	if last != nil {
 		v.keep, last.keep = v.keep || last.keep, false
-		last.gone = true
 		if !last.stored {
 			v.of.Supersede(last.of)
 		}
+		last.in = nil // and it holds no layer
 	}
 	top.bytes += int64(v.of.Size())
 	v.in = in
@@ -175,7 +179,6 @@ func (t *Table) replace(v, last *Version, in *slot) {
 		top.len++
 	} else {
 		top.bytes -= int64(was.of.Size())
-		was.in = nil          // what was replaced, and is held longer, holds no layer
 		if was.seq == v.seq { // no snapshot saw it
 			was = was.older.Load()
 		}
@@ -252,7 +255,7 @@ func (t *Table) Stored(r Record) {
 	if v.stored {
 		return
 	}
-	v.stored, v.in, v.gone = true, nil, true
+	v.stored, v.in = true, nil
 	t.layers[1].bytes -= int64(r.Size())
 	if v.keep {
 		v.keep = false

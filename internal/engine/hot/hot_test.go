@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/peerd/peerd/store"
 	"pgregory.net/rapid"
 )
@@ -111,15 +112,20 @@ var limits = rapid.SampledFrom([]int64{0, 1000, 10_000})
 
 // step does one thing.
 func (w *world) step(t *rapid.T) {
-	key := fmt.Sprint("k", rapid.IntRange(0, 12).Draw(t, "key"))
-	switch rapid.IntRange(0, 10).Draw(t, "step") {
+	key, look := fmt.Sprint("k", rapid.IntRange(0, 12).Draw(t, "key")), rapid.Bool().Draw(t, "look")
+	switch rapid.IntRange(0, 11).Draw(t, "step") {
 	default:
 		w.written++
 		w.newest[key] = w.written
 		size := rapid.SampledFrom([]int{10, 100, maxPacked + 1}).Draw(t, "size")
 		var last Record
-		if rapid.Bool().Draw(t, "found") {
+		switch found := w.found; rapid.IntRange(0, 3).Draw(t, "found") {
+		case 0:
 			last = w.Find([]byte(key))
+		case 1: // some time ago
+			if i := slices.IndexFunc(found, func(r *record) bool { return r.key == key }); i >= 0 {
+				last = found[i]
+			}
 		}
 		put := &record{key: key, value: w.written, size: size, due: math.MaxInt64}
 		if rapid.Bool().Draw(t, "timed") {
@@ -150,6 +156,8 @@ func (w *world) step(t *rapid.T) {
 			w.sealed = &s
 		}
 	case 8:
+		w.store(rapid.IntRange(1, 8).Draw(t, "some"))
+	case 11:
 		w.checkpoint()
 	case 9:
 		w.Rebase(w.snapshot())
@@ -160,6 +168,10 @@ func (w *world) step(t *rapid.T) {
 		w.check(t, i)
 	}
 	for key, value := range w.newest {
+		w.places(t, key, value)
+		if !look { // what is packed stays so
+			continue
+		}
 		switch r, _ := w.Find([]byte(key)).(*record); {
 		case r != nil && r.value != value, r == nil && w.tree[key] != value:
 			t.Fatalf("%q is %d, and %v is found, and %d in the tree", key, value, r, w.tree[key])
@@ -167,11 +179,64 @@ func (w *world) step(t *rapid.T) {
 			w.found = append(w.found, r)
 		}
 	}
+	for key := range w.kept.records {
+		if _, written := w.newest[key]; !written {
+			t.Fatalf("%q is kept, and was never put", key)
+		}
+	}
 	w.found = slices.DeleteFunc(w.found, func(r *record) bool {
 		if w.Current(r) && r.value != w.newest[r.key] {
 			t.Fatalf("%q is %d, and %v is taken for it", r.key, w.newest[r.key], r)
 		}
 		return !w.Current(r)
+	})
+}
+
+// places checks where a record is: in a layer until the tree has it, or else kept, as it is or packed, or
+// in both if the checkpoint that wrote it goes on. Wherever it is, it is the newest.
+func (w *world) places(t *rapid.T, key string, newest int) {
+	var unwritten, written, kept []Record
+	for _, l := range w.layers[:] {
+		if l == nil || len(unwritten) > 0 { // what is below is older
+			continue
+		}
+		if v := l.slots[key].last(); v != nil && v.stored {
+			written = append(written, v.of)
+		} else if v != nil {
+			unwritten = append(unwritten, v.of)
+		}
+	}
+	if v := w.kept.records[key]; v != nil {
+		kept = append(kept, v.of)
+		if g := w.kept.of(v); g.order[v.nth-g.first].v != v || v.in != w.kept.home || !v.stored {
+			t.Fatalf("%q is kept at %d, where others are, or as what the tree has not", key, v.nth)
+		}
+	}
+	for _, p := range w.kept.packed {
+		if body, has := p.find(xxhash.Sum64String(key), []byte(key)); has {
+			kept = append(kept, unpack([]byte(key), body))
+		}
+	}
+	if len(unwritten)+len(kept) > 1 {
+		t.Fatalf("%q is in a layer as %v, and kept as %v", key, unwritten, kept)
+	}
+	for _, r := range slices.Concat(unwritten, written, kept) {
+		if r.(*record).value != newest {
+			t.Fatalf("%q is %d, and %v is in one place", key, newest, r)
+		}
+	}
+}
+
+// store has the tree take some of what is sealed, and not the end of it.
+func (w *world) store(most int) {
+	if w.sealed == nil {
+		return
+	}
+	w.sealed.From("", func(r Record) bool {
+		w.tree[r.Key()] = r.(*record).value
+		w.Stored(r)
+		most--
+		return most > 0
 	})
 }
 

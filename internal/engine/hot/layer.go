@@ -85,14 +85,9 @@ func (n *slot) at(seq uint64) Record {
 	return nil
 }
 
-// own returns the slot of a key, which is added without a version if it is not there. Only the
-// owner calls it.
-func (l *layer) own(key string) *slot {
-	n := l.slots[key]
-	if n != nil {
-		return n
-	}
-	n = &slot{key: key, layer: l}
+// add returns a slot without a version, for a key that has none. Only the owner calls it.
+func (l *layer) add(key string) *slot {
+	n := &slot{key: key, layer: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.slots[key] = n
