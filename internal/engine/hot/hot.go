@@ -60,6 +60,7 @@ type Version struct {
 	in     *slot  // of a layer, or cache.home, as long as it is certain to be the newest: see Current
 	stored bool   // the tree has it
 	keep   bool   // when the tree has it, unless another came in its place
+	timed  bool   // its slot is one of its layer's times
 	nth    uint32 // of those that are kept as they are
 }
 
@@ -179,13 +180,14 @@ func (t *Table) replace(v, last *Version, in *slot) {
 		top.len++
 	} else {
 		top.bytes -= int64(was.of.Size())
+		v.timed = was.timed
 		if was.seq == v.seq { // no snapshot saw it
 			was = was.older.Load()
 		}
 		v.older.Store(was)
 	}
 	in.newest.Store(v)
-	top.times.note(in, v.of.Due())
+	top.times.note(in, v, v.of.Due())
 	t.fresh = append(t.fresh, in)
 }
 

@@ -495,3 +495,23 @@ func TestPlacesInALayerCountUntilTheTreeHasIt(t *testing.T) {
 		t.Errorf("%d bytes are left", table.Bytes())
 	}
 }
+
+// TestAPlaceTakesNoAllocationOfItsOwn: the collector would go through each.
+func TestAPlaceTakesNoAllocationOfItsOwn(t *testing.T) {
+	const n = 4000
+	table := NewTable(&tree{}, 1000, unpack)
+	defer table.Close()
+	records := make([]record, 2*n) // AllocsPerRun runs it once more
+	for i := range records {
+		records[i].key = fmt.Sprint(i)
+	}
+	allocs := testing.AllocsPerRun(1, func() {
+		for i := range records[:n] {
+			table.Put(&records[i], nil, true)
+		}
+		records = records[n:]
+	})
+	if allocs > n/8 {
+		t.Errorf("%v allocations for %d places", allocs, n)
+	}
+}

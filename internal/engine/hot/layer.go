@@ -15,7 +15,8 @@ type layer struct {
 	len    int   // records that have versions
 	bytes  int64 // of what the tree does not have
 	sealed bool
-	times  times // only the owner's, but for the copies that snapshots have
+	times  times  // only the owner's, but for the copies that snapshots have
+	spare  []slot // room for the next ones, the owner's
 
 	mu     sync.RWMutex // guards what follows, but for the owner's reading of slots: nobody else writes them
 	slots  map[string]*slot
@@ -26,13 +27,16 @@ type layer struct {
 // maxFresh is how many records one who reads may have to take into the order.
 const maxFresh = 1 << 12
 
-// slot is a record, with its versions.
+// slot is a record, with its versions. All of a layer go at once: they are allocated some together, as one that the
+// collector goes through.
 type slot struct {
 	key    string
 	layer  *layer
-	timed  bool // only the owner looks
 	newest atomic.Pointer[Version]
 }
+
+// slotsAtOnce is how many are.
+const slotsAtOnce = 64
 
 // times are the records of a layer that have versions with a time. What is in them does not change.
 type times struct {
@@ -40,8 +44,8 @@ type times struct {
 	slots []*slot
 }
 
-// note takes in the time of a version.
-func (t *times) note(n *slot, at int64) {
+// note takes in the time of a version, which is the newest of a slot.
+func (t *times) note(n *slot, v *Version, at int64) {
 	if at == math.MaxInt64 {
 		return
 	}
@@ -49,8 +53,8 @@ func (t *times) note(n *slot, at int64) {
 		t.first = at
 	}
 	t.first = min(t.first, at)
-	if !n.timed {
-		n.timed, t.slots = true, append(t.slots, n)
+	if !v.timed {
+		v.timed, t.slots = true, append(t.slots, n)
 	}
 }
 
@@ -87,7 +91,12 @@ func (n *slot) at(seq uint64) Record {
 
 // add returns a slot without a version, for a key that has none. Only the owner calls it.
 func (l *layer) add(key string) *slot {
-	n := &slot{key: key, layer: l}
+	if len(l.spare) == 0 {
+		l.spare = make([]slot, slotsAtOnce)
+	}
+	n := &l.spare[0]
+	l.spare = l.spare[1:]
+	n.key, n.layer = key, l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.slots[key] = n
