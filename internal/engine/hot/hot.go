@@ -80,7 +80,7 @@ type Table struct {
 	layers layers
 	shots  []*shot // that may be open, in order
 
-	fresh, aging []*slot // put since the last snapshot, and since the one before it
+	fresh, aging []*slot // where one was put over another since the last snapshot, and since the one before it
 
 	kept cache
 }
@@ -184,11 +184,12 @@ func (t *Table) replace(v, last *Version, in *slot) {
 		if was.seq == v.seq { // no snapshot saw it
 			was = was.older.Load()
 		}
-		v.older.Store(was)
+		if v.older.Store(was); was != nil {
+			t.fresh = append(t.fresh, in)
+		}
 	}
 	in.newest.Store(v)
 	top.times.note(in, v, v.of.Due())
-	t.fresh = append(t.fresh, in)
 }
 
 // Snapshot returns a snapshot of the present. Whoever has it releases it in the end; others may
