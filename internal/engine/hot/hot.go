@@ -287,8 +287,15 @@ type Sealed struct{ layer *layer }
 // From calls fn with the records from a key on, in their order, until it returns false.
 func (s Sealed) From(key string, fn func(Record) bool) {
 	w := walk{layer: s.layer}
+	var ahead [8]Record // looked up together, and so the misses of the processor's cache
 	for n := w.seek(key); n != nil; n = w.next() {
-		if !fn(n.last().of) {
+		i := w.i % len(ahead)
+		if i == 0 {
+			for i, n := range w.taken[w.i:min(w.i+len(ahead), len(w.taken))] {
+				ahead[i] = n.last().of
+			}
+		}
+		if !fn(ahead[i]) {
 			return
 		}
 	}

@@ -156,7 +156,7 @@ func (w *world) step(t *rapid.T) {
 			w.sealed = &s
 		}
 	case 8:
-		w.store(rapid.IntRange(1, 8).Draw(t, "some"))
+		w.store(t, key, rapid.IntRange(1, 12).Draw(t, "some"))
 	case 11:
 		w.checkpoint()
 	case 9:
@@ -227,12 +227,17 @@ func (w *world) places(t *rapid.T, key string, newest int) {
 	}
 }
 
-// store has the tree take some of what is sealed, and not the end of it.
-func (w *world) store(most int) {
+// store has the tree take some of what is sealed, from a key on, and not the end of it.
+func (w *world) store(t *rapid.T, from string, most int) {
 	if w.sealed == nil {
 		return
 	}
-	w.sealed.From("", func(r Record) bool {
+	last := ""
+	w.sealed.From(from, func(r Record) bool {
+		if r.Key() < max(from, last+"\x00") || w.layers[1].get(r.Key()).last().of != r {
+			t.Fatalf("from %q on, behind %q, comes %v", from, last, r)
+		}
+		last = r.Key()
 		w.tree[r.Key()] = r.(*record).value
 		w.Stored(r)
 		most--
@@ -513,5 +518,32 @@ func TestAPlaceTakesNoAllocationOfItsOwn(t *testing.T) {
 	})
 	if allocs > n/8 {
 		t.Errorf("%v allocations for %d places", allocs, n)
+	}
+}
+
+// TestWhatIsSealedComesInOrder from wherever it is gone on with, each once.
+func TestWhatIsSealedComesInOrder(t *testing.T) {
+	const n = 1000
+	table := NewTable(&tree{}, 1000, unpack)
+	defer table.Close()
+	for i := range n {
+		table.Put(&record{key: fmt.Sprintf("%03d", i*7%n), value: i * 7 % n}, nil, false)
+	}
+	sealed := table.Seal()
+	for step := 1; step <= n; step += 37 {
+		came := 0
+		for from := ""; came < n; {
+			some, before := step, came
+			sealed.From(from, func(r Record) bool {
+				if r.(*record).value != came {
+					t.Fatalf("%v comes in the place of %d", r, came)
+				}
+				came, from, some = came+1, r.Key()+"\x00", some-1
+				return some > 0
+			})
+			if came == before {
+				t.Fatalf("nothing comes from %q on", from)
+			}
+		}
 	}
 }
