@@ -92,7 +92,7 @@ type layers [2]*layer
 // there in about limit bytes, packed if it was not touched for long, and forgotten then if it is vacant. unpack returns what a record
 // was, from its key and what Pack appended; it keeps neither.
 func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) Record) *Table {
-	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer()}}
+	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer(nil)}}
 	t.kept = newCache(int(limit), unpack)
 	return t
 }
@@ -247,7 +247,7 @@ func (t *Table) Bytes() int64 {
 
 // Seal seals what there is that the tree does not have. Nothing may be sealed.
 func (t *Table) Seal() Sealed {
-	t.layers = layers{newLayer(), t.layers[0]}
+	t.layers = layers{newLayer(t.layers[0]), t.layers[0]}
 	t.layers[1].sealed = true
 	return Sealed{t.layers[1]}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -545,5 +546,31 @@ func TestWhatIsSealedComesInOrder(t *testing.T) {
 				t.Fatalf("nothing comes from %q on", from)
 			}
 		}
+	}
+}
+
+// TestALayerHasRoomForAsManyAsTheLast: to grow, its map would hash each key again.
+func TestALayerHasRoomForAsManyAsTheLast(t *testing.T) {
+	const n = 30_000
+	table := NewTable(&tree{}, 1000, unpack)
+	defer table.Close()
+	var took [3]uint64 // bytes for what is put beside the records
+	for round := range took {
+		records := make([]record, n)
+		for i := range records {
+			records[i].key = fmt.Sprint(i)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range records {
+			table.Put(&records[i], nil, false)
+		}
+		runtime.ReadMemStats(&after)
+		took[round] = after.TotalAlloc - before.TotalAlloc
+		table.Seal()
+		table.Unseal(&tree{})
+	}
+	if most := took[0] - 20*n; took[1] > most || took[2] > most {
+		t.Errorf("%d bytes are allocated for three layers of as many places each", took)
 	}
 }

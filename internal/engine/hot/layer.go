@@ -17,6 +17,7 @@ type layer struct {
 	sealed bool
 	times  times  // only the owner's, but for the copies that snapshots have
 	spare  []slot // room for the next ones, the owner's
+	after  int    // how many slots the layer before it had
 
 	mu     sync.RWMutex // guards what follows, but for the owner's reading of slots: nobody else writes them
 	slots  map[string]*slot
@@ -74,7 +75,16 @@ func (n *slot) last() *Version {
 	return n.newest.Load()
 }
 
-func newLayer() *layer { return &layer{slots: map[string]*slot{}} }
+// mostRoom is for how many slots a layer has room at its beginning, at most: it is made in one step.
+const mostRoom = 1 << 15
+
+// newLayer returns a layer that comes after another, which may be nil.
+func newLayer(after *layer) *layer {
+	if after == nil {
+		return &layer{}
+	}
+	return &layer{after: len(after.slots)}
+}
 
 // size returns how many bytes it takes with what the tree does not have. Only the owner calls it.
 func (l *layer) size() int64 { return l.bytes + slotBytes*int64(len(l.slots)) }
@@ -99,6 +109,9 @@ func (l *layer) add(key string) *slot {
 	n.key, n.layer = key, l
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.slots == nil { // one that becomes as large as the last need not look at each key again, to grow
+		l.slots = make(map[string]*slot, min(l.after/2, mostRoom))
+	}
 	l.slots[key] = n
 	if l.fresh = append(l.fresh, n); len(l.fresh) >= maxFresh {
 		l.sort()
