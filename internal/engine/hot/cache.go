@@ -29,7 +29,7 @@ type cache struct {
 	unpack func(key, packed []byte) Record
 
 	records    map[string]*Version // those that are kept as they are
-	home       *slot               // where they are, instead of a slot of their own: another one once all were forgotten
+	home       *slot               // the place of all of these: another one once all were forgotten
 	young, old generation
 	packed     [2]*pages // the young ones and the old ones
 	scratch    []byte
@@ -92,7 +92,7 @@ func (c *cache) find(key []byte) Record {
 	if v == nil {
 		return nil
 	}
-	if c.of(v) == &c.old {
+	if c.generationOf(v) == &c.old {
 		c.old.leave(v)
 		c.enter(v)
 	}
@@ -139,8 +139,8 @@ func (c *cache) enter(v *Version) {
 	}
 }
 
-// of returns the generation of a record that is kept as it is.
-func (c *cache) of(v *Version) *generation {
+// generationOf returns the generation of a record that is kept as it is.
+func (c *cache) generationOf(v *Version) *generation {
 	if v.nth-c.young.first < uint32(len(c.young.order)) {
 		return &c.young
 	}
@@ -168,13 +168,13 @@ func (c *cache) age(came, full int) {
 	}
 }
 
-// drop keeps a record no longer, and returns whether it was kept. The last version in memory is that
-// which is kept as it is; or none, or one that the tree has, where it may be packed.
+// drop keeps a record no longer, and returns whether it was kept. It is told the newest version that is
+// not packed, nil if there is none: while the tree does not have that, none is kept.
 func (c *cache) drop(key string, last *Version) (was bool) {
 	switch {
 	case last != nil && last.in == c.home:
 		delete(c.records, key)
-		c.of(last).leave(last)
+		c.generationOf(last).leave(last)
 		return true
 	case last != nil && !last.stored:
 		return false

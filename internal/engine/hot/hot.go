@@ -16,8 +16,8 @@
 //
 // Records that the tree has are kept as long as there is room (cache.go). A record is either in a
 // layer or kept there, as it is or packed, but for what a checkpoint has written while others are
-// still to be written: that is in the sealed layer and kept. So who has found a version that is newest
-// still knows of all places whether they have one.
+// still to be written: that is in the sealed layer and kept. So where
+// the newest version is tells where no other can be.
 package hot
 
 import (
@@ -80,7 +80,8 @@ type Table struct {
 	layers layers
 	shots  []*shot // that may be open, in order
 
-	fresh, aging []*slot // where one was put over another since the last snapshot, and since the one before it
+	// Where a version was put over another since the last snapshot, and since the one before it.
+	fresh, aging []*slot
 
 	kept cache
 }
@@ -287,7 +288,7 @@ type Sealed struct{ layer *layer }
 // From calls fn with the records from a key on, in their order, until it returns false.
 func (s Sealed) From(key string, fn func(Record) bool) {
 	w := walk{layer: s.layer}
-	var ahead [8]Record // looked up together, and so the misses of the processor's cache
+	var ahead [8]Record // looked up together: misses of the processor's cache overlap
 	for n := w.seek(key); n != nil; n = w.next() {
 		i := w.i % len(ahead)
 		if i == 0 {

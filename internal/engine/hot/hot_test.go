@@ -209,7 +209,7 @@ func (w *world) places(t *rapid.T, key string, newest int) {
 	}
 	if v := w.kept.records[key]; v != nil {
 		kept = append(kept, v.of)
-		if g := w.kept.of(v); g.order[v.nth-g.first].v != v || v.in != w.kept.home || !v.stored {
+		if g := w.kept.generationOf(v); g.order[v.nth-g.first].v != v || v.in != w.kept.home || !v.stored {
 			t.Fatalf("%q is kept at %d, where others are, or as what the tree has not", key, v.nth)
 		}
 	}

@@ -28,8 +28,8 @@ type layer struct {
 // maxFresh is how many records one who reads may have to take into the order.
 const maxFresh = 1 << 12
 
-// slot is a record, with its versions. All of a layer go at once: they are allocated some together, as one that the
-// collector goes through.
+// slot is a record, with its versions. As all of a layer go at once, they are allocated some
+// together: the collector marks those as one.
 type slot struct {
 	key    string
 	layer  *layer
@@ -109,7 +109,7 @@ func (l *layer) add(key string) *slot {
 	n.key, n.layer = key, l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.slots == nil { // one that becomes as large as the last need not look at each key again, to grow
+	if l.slots == nil { // to grow, it would look at each key again
 		l.slots = make(map[string]*slot, min(l.after/2, mostRoom))
 	}
 	l.slots[key] = n
