@@ -169,12 +169,15 @@ func (g *group) markLone() {
 		if c == nil || s.dirty && !g.taken {
 			continue
 		}
-		it := c.was
-		if c.gone {
+		it, alone := c.was, isLone(s.now)
+		if c.gone || it != nil && it.lone != alone && !g.r.table.Current(it) { // else it was packed with what it said
 			it = g.r.table.find([]byte(c.key))
 		}
-		if it != nil {
-			it.lone = isLone(s.now)
+		if it == nil || it.lone == alone {
+			continue
+		}
+		if it.lone = alone; !alone {
+			g.r.table.Forget(it)
 		}
 	}
 }

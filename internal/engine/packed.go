@@ -17,11 +17,10 @@ const (
 	packedNode         // one of an order
 
 	packedShare = 1 << 4 // of a cell: what it adds to the tree follows
+	packedLone  = 1 << 5 // of a string's own cell: its key is known to be lone
 )
 
 // Pack appends an item that the tree has, which is not vacant, beside its key: to memory alone, so that it has no check.
-// That its key is lone is not kept: until the checkpoint ends that wrote a cell, the cell is in the sealed layer as well as
-// packed, and found there first, so that what is noted there ([group.markLone]) would be lost with the layer.
 func (it *item) Pack(b []byte) []byte {
 	switch {
 	case it.node != nil:
@@ -32,6 +31,9 @@ func (it *item) Pack(b []byte) []byte {
 	kind := byte(packedCell)
 	if string(it.address) != it.key[1:] {
 		kind = packedNamed
+	}
+	if it.lone {
+		kind |= packedLone
 	}
 	shared := it.share.located && it.share.whole
 	if shared {
@@ -69,12 +71,13 @@ func unpackItem(key, packed []byte) hot.Record {
 		part, b = b[:n:n], b[n:]
 		return part
 	}
+	it.lone = kind&packedLone != 0
 	if kind&packedShare != 0 {
 		sum := antientropy.Fingerprint{Hi: binary.LittleEndian.Uint64(b[2:]), Lo: binary.LittleEndian.Uint64(b[10:])}
 		it.share = share{leaf: binary.LittleEndian.Uint16(b), located: true, whole: true, sum: sum}
 		b = b[18:]
 	}
-	switch kind &^ packedShare {
+	switch kind &^ (packedShare | packedLone) {
 	case packedValue:
 		it.value = b
 		return it

@@ -10,6 +10,7 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/internal/engine/hot"
 )
 
 // TestAnItemIsWhatItWasWhenItIsUnpacked, whatever it was, and whatever becomes of what it was packed in.
@@ -34,8 +35,8 @@ func TestAnItemIsWhatItWasWhenItIsUnpacked(t *testing.T) {
 		if got.key != want.key || got.address != want.address || got.Vacant() != want.Vacant() {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
-		if got.lone || got.share != want.share {
-			t.Errorf("%s: lone %v, share %v; want false, %v", name, got.lone, got.share, want.share)
+		if got.lone != want.lone || got.share != want.share {
+			t.Errorf("%s: lone %v, share %v; want %v, %v", name, got.lone, got.share, want.lone, want.share)
 		}
 		if diff := cmp.Diff(want.cell, got.cell) + cmp.Diff(want.value, got.value); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -108,4 +109,34 @@ func TestAKeyThatIsPackedMeanwhileIsNotTakenForLone(t *testing.T) {
 		t.Errorf("%d keys and %d cells are there", keys, cells)
 	}
 	must(t, h.engine.checkAll())
+}
+
+// TestWhetherAKeyIsLoneIsKeptPacked, so that who writes to it again does not look for its record; but not that it is lone
+// where something else was written to it before the checkpoint ended that packed it.
+func TestWhetherAKeyIsLoneIsKeptPacked(t *testing.T) {
+	r := openOn(t, newDisk(), 1)
+	defer r.Close()
+	write := func(op func(f crdt.Fields) error) {
+		t.Helper()
+		g := r.newGroup(time.UnixMilli(1e12))
+		must(t, g.update(func(tx *Tx) error { return op(Fields(tx)) }))
+		_, err := g.Commit(false)
+		must(t, err)
+	}
+	for _, key := range []string{"alone", "with a set"} {
+		write(func(f crdt.Fields) error { return f.String(key).Set([]byte("v")) })
+	}
+	r.table.Seal().From("", func(rec hot.Record) bool {
+		r.table.Stored(rec)
+		return true
+	})
+	write(func(f crdt.Fields) error { _, err := f.Set("with a set").Add("e"); return err })
+	r.table.Unseal(r.st.Snapshot())
+	find := func(key string) *item { return r.table.find(place(prefixCell, ownString(key))) }
+	if it := find("alone"); it == nil || !it.lone {
+		t.Errorf("a lone key's cell is found as %+v", it)
+	}
+	if it := find("with a set"); it != nil && it.lone {
+		t.Error("a key with a set is taken for lone")
+	}
 }

@@ -133,6 +133,14 @@ func (t *Table) Keep(r Record) {
 	t.kept.add(r)
 }
 
+// Forget lets go what is packed of a record that Find found: of one that a checkpoint has written, while the sealed
+// layer has it too. So what its owner noted of it since then is not lost with the layer.
+func (t *Table) Forget(r Record) {
+	if v := r.version(); v.in == nil {
+		t.kept.drop(r.Key(), v)
+	}
+}
+
 // Put puts a version in, in place of the last one. It is kept, once the tree has it, if that is
 // wanted, or if the last one is. That is looked for, unless it is still the one that is named: who
 // has found it spares a search.
