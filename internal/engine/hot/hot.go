@@ -16,8 +16,8 @@
 //
 // Records that the tree has are kept as long as there is room (cache.go). A record is either in a
 // layer or kept there, as it is or packed, but for what a checkpoint has written while others are
-// still to be written: that is in the sealed layer and kept. So where
-// the newest version is tells where no other can be.
+// still to be written: that is in the sealed layer, and may be kept. So where the newest version is
+// tells where no other can be.
 package hot
 
 import (
@@ -93,7 +93,7 @@ type layers [2]*layer
 // there in about limit bytes, packed if it was not touched for long, and forgotten then if it is vacant. unpack returns what a record
 // was, from its key and what Pack appended; it keeps neither.
 func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) Record) *Table {
-	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer(nil)}}
+	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer(0)}}
 	t.kept = newCache(int(limit), unpack)
 	return t
 }
@@ -256,7 +256,7 @@ func (t *Table) Bytes() int64 {
 
 // Seal seals what there is that the tree does not have. Nothing may be sealed.
 func (t *Table) Seal() Sealed {
-	t.layers = layers{newLayer(t.layers[0]), t.layers[0]}
+	t.layers = layers{newLayer(len(t.layers[0].slots) / 2), t.layers[0]}
 	t.layers[1].sealed = true
 	return Sealed{t.layers[1]}
 }

@@ -17,7 +17,7 @@ type layer struct {
 	sealed bool
 	times  times  // only the owner's, but for the copies that snapshots have
 	spare  []slot // room for the next ones, the owner's
-	after  int    // how many slots the layer before it had
+	room   int    // for how many slots there is room at the beginning
 
 	mu     sync.RWMutex // guards what follows, but for the owner's reading of slots: nobody else writes them
 	slots  map[string]*slot
@@ -78,13 +78,7 @@ func (n *slot) last() *Version {
 // mostRoom is for how many slots a layer has room at its beginning, at most: it is made in one step.
 const mostRoom = 1 << 15
 
-// newLayer returns a layer that comes after another, which may be nil.
-func newLayer(after *layer) *layer {
-	if after == nil {
-		return &layer{}
-	}
-	return &layer{after: len(after.slots)}
-}
+func newLayer(room int) *layer { return &layer{room: min(room, mostRoom)} }
 
 // size returns how many bytes it takes with what the tree does not have. Only the owner calls it.
 func (l *layer) size() int64 { return l.bytes + slotBytes*int64(len(l.slots)) }
@@ -110,7 +104,7 @@ func (l *layer) add(key string) *slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.slots == nil { // to grow, it would look at each key again
-		l.slots = make(map[string]*slot, min(l.after/2, mostRoom))
+		l.slots = make(map[string]*slot, l.room)
 	}
 	l.slots[key] = n
 	if l.fresh = append(l.fresh, n); len(l.fresh) >= maxFresh {
