@@ -73,8 +73,7 @@ func (c *call) unpack(key string) error {
 	if !ok {
 		return errWrongType
 	}
-	until, _ := c.tx.Expiry(key).Get()
-	return c.put(key, c.tx.Types(key), value, until)
+	return c.store(key, value)
 }
 
 // unpackInteger is unpack of what reads as an integer.

@@ -2,6 +2,7 @@ package resp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/peerd/peerd/crdt"
+	embedded "github.com/peerd/peerd/peer"
 )
 
 // TestAHyperLogLogIsItsStringWrittenInEitherForm: what GET returns can be SET elsewhere, and counts
@@ -144,4 +146,40 @@ func TestAStringThatGrowsIsChangedInParts(t *testing.T) {
 	p.expect("TYPE k", "+string")
 	p.expect("SET k "+strings.Repeat("v", longText+1), "+OK")
 	p.expect("STRLEN k", fmt.Sprint(":", longText+1))
+}
+
+// TestAStringThatIsChangedLeavesWhatIsBesideIt has a key that holds a set beside a string, as two
+// hosts make it that are cut off from each other.
+func TestAStringThatIsChangedLeavesWhatIsBesideIt(t *testing.T) {
+	db := newMemory(t)
+	_, address := startServer(t, Config{db: db})
+	p := dial(t, address)
+	kinds := map[string]func(tx *embedded.Tx) error{
+		"text": func(tx *embedded.Tx) error { return tx.String("k").Set([]byte("5")) },
+		"bitmap": func(tx *embedded.Tx) error {
+			return tx.Bitmap("k").Edit(0, 1, func(to []byte) { to[0] = '5' })
+		},
+	}
+	for kind, set := range kinds {
+		for line, want := range map[string]string{
+			"APPEND k 1": "51", "SETRANGE k 1 1": "51", "INCRBYFLOAT k 1.5": "6.5", "INCR k": "6",
+			"SETBIT k 8 1": `5\x80`,
+		} {
+			p.ask("DEL k")
+			err := db.Update(t.Context(), func(tx *embedded.Tx) error {
+				_, err := tx.Set("k").Add("x")
+				return errors.Join(set(tx), err)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.ask(line)
+			if got := p.ask("GET k"); got != `"`+want+`"` {
+				t.Errorf("%s of a %s makes it %s, want %q", line, kind, got, want)
+			}
+			if got := p.ask("SMEMBERS k"); !strings.Contains(got, `"x"`) {
+				t.Errorf("%s of a %s leaves %s of the set beside it", line, kind, got)
+			}
+		}
+	}
 }

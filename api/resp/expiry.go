@@ -269,9 +269,3 @@ func (c *call) setString(key string, value []byte, until time.Time) error {
 	}
 	return c.tx.String(key).SetUntil(value, until)
 }
-
-// store makes a key's string another one, which expires when the one before does.
-func (c *call) store(key string, value []byte) error {
-	until, _ := c.tx.Expiry(key).Get()
-	return c.put(key, c.tx.Types(key), value, until)
-}

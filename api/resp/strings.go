@@ -149,6 +149,20 @@ func (c *call) put(key string, types crdt.Types, value []byte, until time.Time) 
 	return c.setString(key, value, until)
 }
 
+// store makes a key's string another one, which expires when the one before does. What the key
+// holds beside it stays.
+func (c *call) store(key string, value []byte) error {
+	until, _ := c.tx.Expiry(key).Get()
+	types, err := c.tx.Types(key), c.setString(key, value, until)
+	if err != nil || types == 0 || types.Only(crdt.TypeString) {
+		return err
+	}
+	if _, err = c.tx.Bitmap(key).Clear(); err == nil {
+		_, err = c.tx.HyperLogLog(key).Clear()
+	}
+	return err
+}
+
 func runIncr(c *call) error { return c.add(1) }
 
 func runDecr(c *call) error { return c.add(-1) }
