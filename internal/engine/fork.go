@@ -87,6 +87,9 @@ func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (sa
 		if d.First <= last {
 			same, known = d.Last() == last && d.Hash() == head, true
 		}
+		if d.Last() == last {
+			r.log.note(d)
+		}
 		return false
 	}
 	recent := r.log.recent
@@ -97,6 +100,9 @@ func (r *replica) compareAt(id crdt.ReplicaID, last uint64, head delta.Hash) (sa
 				return same, known
 			}
 		}
+	}
+	if hash, found := r.log.found[crdt.Dot{Replica: id, Counter: last}]; found {
+		return head == hash, true
 	}
 	number, found := r.log.Find(id, last)
 	if !found {

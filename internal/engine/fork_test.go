@@ -565,6 +565,35 @@ func TestAHelloOfManyWhoAreBehindIsBounded(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsForALargeDeltaIsKnown has a neighbour say hello that has all before one of several
+// large deltas: what it has is found without reading those, and then without reading at all.
+func TestWhoWaitsForALargeDeltaIsKnown(t *testing.T) {
+	const large = 3 << 20
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	heads := map[uint64]delta.Hash{}
+	for i := range 3 {
+		w.write(t, a, func(f crdt.Fields) error {
+			return f.String(fmt.Sprint(i)).Set(make([]byte, large))
+		})
+		w.write(t, a, counted(1))
+		heads[a.engine.seen[a.engine.ID()]] = a.engine.heads[a.engine.ID()]
+	}
+	a.engine.log.recent = nil
+	for last, head := range heads {
+		for _, most := range []int{workOf(large) / 2, 0} {
+			a.engine.beginStep()
+			began := a.engine.work
+			if !a.engine.Agrees(a.engine.ID(), last, head) {
+				t.Errorf("what ends at dot %d is not found", last)
+			}
+			if work := a.engine.work - began; work > most {
+				t.Errorf("to find what ends at dot %d was %d units of work, want %d at most", last, work, most)
+			}
+		}
+	}
+}
+
 // TestARepairEndsWhenItsSourceIsFoundAcrossAFork has a host hear only while it is repaired that its source is on
 // another side of a fork. Taking the repair over would remove what is here, as if it had been removed there.
 func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {

@@ -24,12 +24,18 @@ type deltaLog struct {
 	logindex.Index
 	recent      []logged
 	recentBytes int
+	runBytes    int // since runs ended: see maxRunBytes
+	// found are hashes of deltas that were searched for, by the dot at their end: a neighbour that
+	// waits for what is large says again and again that it has what stands before.
+	found map[crdt.Dot]delta.Hash
 }
 
 const (
 	markBytes      = 64 << 10 // of the log between two marks of the index; in a very long one there are more
 	maxMarks       = 1 << 15  // in a log as long as it may be: a checkpoint holds them, see store.MaxValue
 	maxRecentBytes = 4 << 20  // bytes of deltas kept in memory for peers who keep up
+	maxRunBytes    = 1 << 20  // of the log that a run spans, or one record: less than maxSearched
+	maxFound       = 256      // hashes in deltaLog.found; with one more it begins anew
 )
 
 // newLog returns one that begins behind a record, which ends at a position.
@@ -40,6 +46,10 @@ func newLog(last uint64, next store.Position) deltaLog {
 // append adds a record. Where it stands is said by Locate.
 func (l *deltaLog) append(rec logged) {
 	l.Append(rec.lsn, rec.time)
+	if l.runBytes += rec.bytes; l.runBytes > maxRunBytes {
+		l.Part()
+		l.runBytes = rec.bytes
+	}
 	for i := 0; i < len(rec.deltas); {
 		first := rec.deltas[i]
 		last := first.Last()
@@ -58,6 +68,14 @@ func (l *deltaLog) append(rec logged) {
 	}
 	clear(l.recent[:drop])
 	l.recent = l.recent[drop:]
+}
+
+// note has the hash of a delta that was searched for be in found.
+func (l *deltaLog) note(d *delta.Delta) {
+	if l.found == nil || len(l.found) == maxFound {
+		l.found = map[crdt.Dot]delta.Hash{}
+	}
+	l.found[crdt.Dot{Replica: d.Replica, Counter: d.Last()}] = d.Hash()
 }
 
 // DropBefore has no records before one be served any more.

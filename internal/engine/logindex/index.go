@@ -28,6 +28,7 @@ type Index struct {
 	Next        store.Position // behind that; others' records may follow
 
 	cover  map[crdt.ReplicaID][]run
+	parted uint64    // the record before which the newest runs end: see Part
 	marks  []mark    // in order; the first one is at or before record First. What is in it does not change
 	own    int64     // bytes of all records that were located, without others' between them
 	newest time.Time // when the last record was written
@@ -62,12 +63,16 @@ func After(last uint64, next store.Position) Index {
 // Append adds a record. Where it stands is said by Locate, and what is in it by Cover.
 func (x *Index) Append(number uint64, written time.Time) { x.Last, x.newest = number, written }
 
+// Part has the last record begin runs: to find one of its dots, what stands before is not read.
+func (x *Index) Part() { x.parted = x.Last }
+
 // Cover says that dots are in the last record.
 func (x *Index) Cover(id crdt.ReplicaID, first, last uint64) {
 	runs := x.cover[id]
 	if n := len(runs); n > 0 {
 		end := &runs[n-1]
-		if end.last+1 == first && end.last-end.first < maxRun && x.Last-end.number < maxRun {
+		near := end.number >= x.parted && end.last-end.first < maxRun && x.Last-end.number < maxRun
+		if near && end.last+1 == first {
 			end.last = last
 			return
 		}
