@@ -319,18 +319,22 @@ func (n ref) fieldsPast() (bool, error) {
 	}
 	written := s.timed[maxTimed-1] // what is known of the field that is written to
 	defer func() { s.timed[maxTimed-1] = written }()
-	if strings.HasPrefix(string(s.shown), string(n.at)) { // before it many may have expired
+	if at := s.Shown().Of(n.at); at != "" {
 		seen := n
-		seen.at, seen.depth = s.shown, maxTimed
+		seen.at, seen.depth = at, maxTimed
 		if c, err := seen.cell(); err != nil || c.Visible() {
 			return false, err
 		}
 	}
-	some, err := n.visibleCells(1)
-	if len(some) > 0 {
-		s.shown = some[0].at
-	}
-	return len(some) == 0, err
+	passed, found, unexpired := 0, false, n.unexpired()
+	pass := func(a dotted.Address) bool { passed++; return unexpired(a) }
+	err := n.scanSome(pass, "", func(a dotted.Address, c dotted.Cell) bool {
+		if found = c.Visible() && !a.IsExpiry(); found && passed > walkSteps {
+			s.Shown().Note(n.at, a)
+		}
+		return !found
+	})
+	return !found, err
 }
 
 // began removes what is left under a name that has expired, or an expiry of nothing that readers

@@ -38,7 +38,7 @@ func (f *Fields) bind(tx dotted.Tx) {
 	if s == nil {
 		s = new(session)
 	}
-	*s = session{Tx: tx, shown: s.shown} // which is looked at again
+	*s = session{Tx: tx}
 	f.ref = ref{tx: s}
 }
 

@@ -31,7 +31,6 @@ type session struct {
 	err    error
 	timed  [maxTimed]timed // the key, and the field, whose expiry was looked at last
 	fields timedFields
-	shown  dotted.Address // a cell that readers saw, of a key whose fields have expiries: see fieldsPast
 
 	replacing int                     // how deep the name is whose value is being replaced: see replaces
 	lost      map[dotted.Address]bool // names whose expiries went with all else, and prefixes of such: see lose

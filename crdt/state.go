@@ -46,6 +46,7 @@ type State struct {
 	tallies btree.Map[dotted.Address, int]
 	counted btree.Map[dotted.Address, dotted.Count]
 	timed   int // cells that say when a key expires
+	shown   dotted.Shown
 
 	// For Rank and Ranked: each visible cell that stands in an order, by its container's address
 	// with its key there behind. No container's address begins another's.
@@ -412,6 +413,8 @@ func (t *stateTx) Time() dotted.Time { return t.time }
 func (t *stateTx) Now() time.Time { return t.now }
 
 func (t *stateTx) Timed() bool { return t.state.timed > 0 }
+
+func (t *stateTx) Shown() *dotted.Shown { return &t.state.shown }
 
 func (t *stateTx) Element(container dotted.Address, name string) (dotted.Cell, error) {
 	return t.Cell(container.Name(name))

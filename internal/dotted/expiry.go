@@ -3,6 +3,8 @@ package dotted
 import (
 	"encoding/binary"
 	"math"
+	"slices"
+	"strings"
 )
 
 // typeExpiry stands behind a name for the cell that says when what is stored under the name ends. It is
@@ -65,4 +67,33 @@ func (c Cell) Expires() (at int64, by ReplicaID, ok bool) {
 		}
 	}
 	return at, by, ok
+}
+
+// Shown remembers cells that readers saw of the keys that were written last, each behind many of its key
+// that have expired: who asks whether anything is left of a key looks there first. What it says may be
+// over.
+type Shown struct {
+	cells [16]Address
+	next  int
+}
+
+// Of returns the cell that is remembered of a key, "" if none is.
+func (s *Shown) Of(key Address) Address {
+	if i := s.find(key); i >= 0 {
+		return s.cells[i]
+	}
+	return ""
+}
+
+// Note remembers a cell of a key.
+func (s *Shown) Note(key, cell Address) {
+	i := s.find(key)
+	if i < 0 {
+		i, s.next = s.next, (s.next+1)%len(s.cells)
+	}
+	s.cells[i] = cell
+}
+
+func (s *Shown) find(key Address) int {
+	return slices.IndexFunc(s.cells[:], func(a Address) bool { return strings.HasPrefix(string(a), string(key)) })
 }

@@ -61,6 +61,8 @@ type Tx interface {
 	Now() time.Time
 	// Timed reports whether any name may have an expiry. O(1).
 	Timed() bool
+	// Shown returns what the replica's transactions remember together; nil in one that only reads.
+	Shown() *Shown
 }
 
 // ErrReadOnly is returned by the writing methods of a transaction that only reads.

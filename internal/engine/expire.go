@@ -78,6 +78,8 @@ type expiring struct {
 	waiting    expiryHeap
 	due        bool
 
+	shown dotted.Shown
+
 	alone bool  // the last transaction failed: the next is of one key
 	began int64 // when it first looked for some
 	clock Clock
@@ -335,6 +337,12 @@ func (tx *Tx) Right() time.Time { return tx.g.now.Add(tx.g.r.expiring.clock.Ahea
 
 // Timed reports whether any key may have an expiry.
 func (tx *Tx) Timed() bool { return tx.g.timed || tx.g.r.expiring.timed }
+
+// Shown returns what all transactions remember of fields that readers saw.
+func (tx *Tx) Shown() *dotted.Shown { return &tx.g.r.expiring.shown }
+
+// Shown returns nil: a view only reads.
+func (v *View) Shown() *dotted.Shown { return nil }
 
 // At has what has expired by a time hidden, which a clock shows. It returns the view.
 func (v *View) At(wall time.Time, c Clock) *View {
