@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerd/peerd/internal/engine"
+	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 )
 
@@ -125,6 +126,16 @@ func (s *diskRoom) refusal() error {
 	}
 	return fmt.Errorf("%w: %d MiB are free and %d MiB must stay so: %s", ErrNoSpace, s.free.Load()>>20,
 		s.needed.Load()>>20, advice)
+}
+
+// lacking adds how much is free to an error of a space that cannot be opened on a full disk.
+func (s *diskRoom) lacking(err error) error {
+	if s.room() != full || !errors.Is(err, store.ErrNoSpace) {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Errorf("%w: %d MiB are free and %d MiB needed", err, s.free.Load()>>20, s.working>>20)
 }
 
 // claim takes room for so many bytes that are to be written at once, until it is given back. The error says why there

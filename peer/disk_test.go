@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/badger"
 )
 
@@ -166,4 +168,52 @@ func TestAFullDiskStopsWritesAndNothingElse(t *testing.T) {
 			t.Errorf("the log does not say that %s", text)
 		}
 	}
+}
+
+// TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds has one space need room that is not there: a host has many.
+func TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Offline: true}
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setIn(t, p, "orders", "k", "1")
+	number := p.space("orders").number
+	mustClose(t, p)
+	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
+		return roomlessStore{st, byte(number)}, log
+	}
+	if err = opened(cfg); !errors.Is(err, store.ErrNoSpace) || !strings.Contains(err.Error(), "space orders: ") {
+		t.Errorf("it starts with %v", err)
+	}
+
+	const mib = 1 << 20
+	s, err := newDiskRoom(&fakeDisk{badger.Disk{Free: 12 * mib, Total: 1 << 30, Working: 56 * mib}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.lacking(fmt.Errorf("%w to end a repair", store.ErrNoSpace))
+	if !errors.Is(err, store.ErrNoSpace) || !strings.HasSuffix(err.Error(), "to end a repair: 12 MiB are free and 56 MiB needed") {
+		t.Errorf("it says %q", err)
+	}
+}
+
+// roomlessStore has no room for one space.
+type roomlessStore struct {
+	store.Store
+	space byte
+}
+
+func (s roomlessStore) Snapshot() store.Snapshot { return roomless{s.Store.Snapshot(), s.space} }
+
+type roomless struct {
+	store.Snapshot
+	space byte
+}
+
+func (r roomless) Scan(from, to []byte, fn func(key, value []byte) bool) error {
+	if len(from) > 1 && from[1] == r.space {
+		return store.ErrNoSpace
+	}
+	return r.Snapshot.Scan(from, to, fn)
 }

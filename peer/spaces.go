@@ -62,7 +62,7 @@ func (p *Peer) openSpaces() error {
 	for i, entry := range all {
 		s, err := p.openSpace(entry.Name, spacestore.NewTree(p.store, entry.Number), logs[i])
 		if err != nil {
-			return err
+			return fmt.Errorf("space %s: %w", entry.Name, p.disk.lacking(err))
 		}
 		if s.number = entry.Number; !p.cfg.subscribes(s.name) {
 			s.log.Warn("this host holds a space that it is not told to hold: name it in --spaces, or drop it",
