@@ -3,7 +3,6 @@ package crdt
 import (
 	"errors"
 	"math"
-	"slices"
 
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/wire"
@@ -310,8 +309,12 @@ func (t tally) spent(tx dotted.Tx) (dots []Dot) {
 	if !settled(tx, t.owner) {
 		return nil
 	}
+	begun := make(map[uint64]bool, len(t.shares)) // epochs of which there are shares
+	for _, s := range t.shares {
+		begun[s.epoch] = true
+	}
 	for _, b := range t.baselines {
-		if !slices.ContainsFunc(t.shares, func(s share) bool { return s.epoch == b.epoch }) {
+		if !begun[b.epoch] {
 			dots = append(dots, b.dot)
 		}
 	}

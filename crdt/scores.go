@@ -192,17 +192,12 @@ func (s scores) sum() float64 {
 			return share.shown
 		}
 	}
-	return s.exact(s.set)
+	return s.exact(s.set, s.added())
 }
 
-// exact returns the exact sum, rounded once, of a score that was set and what was added: of
-// several shares of one owner and epoch, where deltas overtake each other, that of the last,
-// which has what is in the others.
-func (s scores) exact(set float64) float64 {
-	if len(s.shares) == 0 || math.IsInf(set, 0) {
-		return set
-	}
-	sum := dyadicOf(set)
+// added returns the exact sum of what was added: of several shares of one owner and epoch, where
+// deltas overtake each other, that of the last, which has what is in the others.
+func (s scores) added() (sum dyadic) {
 	for i, share := range s.shares {
 		if i+1 < len(s.shares) && s.shares[i+1].goesOn(share) {
 			continue
@@ -211,28 +206,36 @@ func (s scores) exact(set float64) float64 {
 			sum = sum.plus(share.cum).minus(base)
 		}
 	}
-	return sum.float()
+	return sum
+}
+
+// exact returns the exact sum, rounded once, of a score that was set and what was added.
+func (s scores) exact(set float64, added dyadic) float64 {
+	if len(s.shares) == 0 || math.IsInf(set, 0) {
+		return set
+	}
+	return dyadicOf(set).plus(added).float()
 }
 
 // all passes what the score is with each of those that were set, in the order of their dots.
 func (s scores) all(yield func(float64) bool) {
-	written := false
+	sum, added, written := s.sum(), s.added(), false
 	for _, e := range s.cell {
 		_, set, ok := parseScore(e)
 		if !ok {
 			continue
 		}
 		written = true
-		score := s.exact(set)
-		if set == s.set {
-			score = s.sum()
+		score := sum
+		if set != s.set {
+			score = s.exact(set, added)
 		}
 		if !yield(score) {
 			return
 		}
 	}
 	if !written {
-		yield(s.sum())
+		yield(sum)
 	}
 }
 
@@ -311,10 +314,12 @@ func (s scores) retire(tx dotted.Tx) (removes []Dot, puts [][]byte) {
 
 // spent returns the baselines that nothing needs any more: see tally.spent.
 func (s scores) spent(tx dotted.Tx) (dots []Dot) {
+	begun := make(map[Dot]bool, len(s.shares)) // epochs of which there are shares
+	for _, share := range s.shares {
+		begun[Dot{Replica: share.dot.Replica, Counter: share.epoch}] = true
+	}
 	for _, b := range s.baselines {
-		if settled(tx, b.owner) && !slices.ContainsFunc(s.shares, func(share scoreShare) bool {
-			return share.dot.Replica == b.owner && share.epoch == b.epoch
-		}) {
+		if settled(tx, b.owner) && !begun[Dot{Replica: b.owner, Counter: b.epoch}] {
 			dots = append(dots, b.dot)
 		}
 	}

@@ -170,8 +170,57 @@ func TestAScoreToWhichManyHaveAddedIsReadInOnePass(t *testing.T) {
 	}
 	read := scoresIn(s.cell(scoredCell))
 	read.cell = nil // was gone through already
-	if got := read.sum(); got != sum || len(read.shares) != many || got == read.exact(0) {
-		t.Errorf("%d have added %v, of which %v is read, exactly %v", len(read.shares), sum, got, read.exact(0))
+	if got := read.sum(); got != sum || len(read.shares) != many || got == read.exact(0, read.added()) {
+		t.Errorf("%d have added %v, of which %v is read, exactly %v", len(read.shares), sum, got, read.exact(0, read.added()))
+	}
+}
+
+// contended returns the cell of an element whose score so many have set, and as many have added to, of whom as many
+// began again after a removal.
+func contended(many int) (c dotted.Cell) {
+	for r := range ReplicaID(many) {
+		one := dyadicOf(1)
+		for i, payload := range [][]byte{
+			setPayload(dotted.TimeAt(epochStart), float64(r)),
+			scoreShare{cum: one}.payload(),
+			scoreBaseline{owner: r + 1, epoch: 1, at: 1, seen: one}.payload(),
+		} {
+			c = append(c, dotted.Entry{Dot: Dot{Replica: r + 1, Counter: uint64(i + 2)}, Payload: payload})
+		}
+	}
+	return c
+}
+
+// TestScoresThatManyHaveSetAndAddedToAreReadInOnePass counts what is made on the way.
+func TestScoresThatManyHaveSetAndAddedToAreReadInOnePass(t *testing.T) {
+	const many = 100
+	read := scoresIn(contended(many))
+	passed := 0
+	all := func() {
+		for score := range read.all {
+			if passed++; score != float64((passed-1)%many+many) {
+				t.Fatalf("%v is read", score)
+			}
+		}
+	}
+	if made := testing.AllocsPerRun(1, all); passed != 2*many || made > 20*many {
+		t.Errorf("%d scores are read, and %v numbers made", passed, made)
+	}
+}
+
+// BenchmarkCollectOfAScore looks for baselines that nothing needs: what one costs does not grow with their number.
+func BenchmarkCollectOfAScore(b *testing.B) {
+	for _, many := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprint(many), func(b *testing.B) {
+			read := scoresIn(contended(many))
+			tx := hasty{&stateTx{state: NewState()}, func(ReplicaID) bool { return true }}
+			for b.Loop() {
+				if n := len(read.spent(tx)); n != many {
+					b.Fatalf("%d of %d are found", n, many)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*many), "ns/baseline")
+		})
 	}
 }
 
