@@ -151,12 +151,25 @@ func (s *Guards) noteAll(d *delta.Delta) {
 // settle tells of what was noted of a delta that was applied: but for keys that it removes because
 // they had expired, which is nothing new.
 func (s *Guards) settle(d *delta.Delta) {
+	expired := s.expired(d)
 	for _, n := range s.noted {
-		if !s.resting && (n.put || !slices.Contains(d.Expired, n.key)) {
+		if !s.resting && (n.put || !expired[n.key]) {
 			s.tell(n.key)
 		}
 	}
 	s.noted = s.noted[:0]
+}
+
+// expired returns the keys that a delta removes because they had expired, if any key was noted.
+func (s *Guards) expired(d *delta.Delta) map[string]bool {
+	if len(s.noted) == 0 || len(d.Expired) == 0 {
+		return nil
+	}
+	keys := make(map[string]bool, len(d.Expired))
+	for _, key := range d.Expired {
+		keys[key] = true
+	}
+	return keys
 }
 
 // noteGuarded notes which guarded keys a clear of another replica changes, perhaps: those that exist.
@@ -187,9 +200,10 @@ func (g *group) noteGuarded(o *delta.Op) error {
 // noteSurvivors has it be told that keys changed of which something stays, though what another
 // replica had seen of them had expired there.
 func (g *group) noteSurvivors(d *delta.Delta) error {
+	expired := g.r.guards.expired(d)
 	for i := range g.r.guards.noted {
 		n := &g.r.guards.noted[i]
-		if n.put || !slices.Contains(d.Expired, n.key) {
+		if n.put || !expired[n.key] {
 			continue
 		}
 		sum, err := g.summary(n.key)

@@ -3,13 +3,16 @@ package engine
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
@@ -259,5 +262,25 @@ func TestWhatIsLoggedDoesNotDependOnTheOrderOfGuards(t *testing.T) {
 		if !slices.Equal(says, first) {
 			t.Fatal("two worlds of one seed log other records")
 		}
+	}
+}
+
+// BenchmarkGuardsOfWhatExpires applies a delta that removes many keys that had expired, all of them guarded: what one costs
+// does not grow with their number.
+func BenchmarkGuardsOfWhatExpires(b *testing.B) {
+	for _, many := range []int{100, 1000, 10_000} {
+		b.Run(strconv.Itoa(many), func(b *testing.B) {
+			s, d := &Guards{}, &delta.Delta{}
+			var noted []note
+			for i := range many {
+				key := fmt.Sprintf("session:%d", i)
+				d.Expired, noted = append(d.Expired, key), append(noted, note{key: key})
+			}
+			for b.Loop() {
+				s.noted = append(s.noted, noted...)
+				s.settle(d)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*many), "ns/key")
+		})
 	}
 }
