@@ -122,6 +122,12 @@ func (m mark) has(id StreamID) bool {
 	})
 }
 
+// delivers reports whether anything was delivered.
+func (m mark) delivers() bool { return m.holes() || m.spans[0].after != m.spans[0].to }
+
+// holes reports whether something may stand before what was delivered that was not.
+func (m mark) holes() bool { return len(m.spans) > 1 }
+
 func (m mark) join(o mark) mark {
 	epoch := max(m.epoch, o.epoch)
 	m, o = m.in(epoch), o.in(epoch)
@@ -157,7 +163,13 @@ func (st *groupState) join(o groupState) {
 		o.dots = st.dots
 		*st = o
 	case o.set == st.set:
-		st.Last, st.Read = maxID(st.Last, o.Last), max(st.Read, o.Read)
+		ours, theirs := st.has(mark.delivers), o.has(mark.delivers)
+		switch less := o.Last.Compare(st.Last); {
+		case ours && theirs || ours == theirs && less == 0:
+			st.GroupInfo = GroupInfo{maxID(st.Last, o.Last), max(st.Read, o.Read)}
+		case theirs || !ours && less < 0: // else the group begins as st does
+			st.GroupInfo = o.GroupInfo
+		}
 		st.floor = minID(st.floor, o.floor)
 		marks := make(map[ReplicaID]mark, len(st.marks))
 		for _, all := range []map[ReplicaID]mark{st.marks, o.marks} {
@@ -165,8 +177,20 @@ func (st *groupState) join(o groupState) {
 				marks[origin] = st.marks[origin].join(o.marks[origin])
 			}
 		}
-		st.marks = marks
+		if st.marks = marks; st.has(mark.holes) {
+			st.Read = -1
+		}
 	}
+}
+
+// has reports whether something holds for a mark.
+func (st *groupState) has(holds func(mark) bool) bool {
+	for _, m := range st.marks {
+		if holds(m) {
+			return true
+		}
+	}
+	return false
 }
 
 func parseGroup(payload []byte) groupState {
@@ -630,9 +654,12 @@ func (x extent) countTo(id StreamID) int64 {
 
 // count counts an entry that is delivered.
 func (st *groupState) count(x extent, id StreamID) {
-	if st.Read >= 0 && !x.broken(id) {
+	switch {
+	case st.Read >= 0 && !x.broken(id):
 		st.Read++
-	} else if x.Added > 0 {
+	case id.Compare(st.Last) < 0: // it came late
+		st.Read = -1
+	case x.Added > 0:
 		st.Read = x.countTo(id)
 	}
 	st.Last = maxID(st.Last, id)
@@ -644,12 +671,15 @@ func (g Group) Lag() (lag int64, ok bool) {
 	st, _ := g.state()
 	in, _ := g.stream.inside()
 	x := g.stream.extent(in)
-	if x.Added == 0 {
+	switch {
+	case x.Added == 0:
 		return 0, true
-	}
-	if st.Read >= 0 && !x.broken(st.Last) {
+	case st.Read >= 0 && !x.broken(st.Last):
 		return x.Added - st.Read, true
 	}
 	before := x.countTo(st.Last)
+	if from, some := st.next(in); some && from.Compare(st.Last) < 0 && x.countTo(from) != before {
+		return 0, false // there may be some before that were not delivered
+	}
 	return x.Added - before, before >= 0
 }
