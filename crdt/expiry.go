@@ -77,16 +77,7 @@ func (e Expiry) Set(at time.Time) (existed bool, err error) {
 
 // milliOf returns a time in milliseconds since 1970: none before that, and at most the last that
 // is not dotted.Never.
-func milliOf(at time.Time) int64 {
-	switch s, ms := at.Unix(), at.UnixMilli(); {
-	case s < 0:
-		return 0
-	case s > dotted.Never/1000 || ms < 0: // which overflowed
-		return dotted.Never - 1
-	default:
-		return min(ms, dotted.Never-1)
-	}
-}
+func milliOf(at time.Time) int64 { return min(max(dotted.Milli(at), 0), dotted.Never-1) }
 
 // Clear takes the time away: what is there does not expire. It reports whether it would have.
 func (e Expiry) Clear() (existed bool, err error) {
@@ -127,7 +118,7 @@ func (s *session) timing(name dotted.Address, depth int) *timed {
 	}
 	t := timed{name: name, known: true}
 	t.at, _, t.has = c.Expires()
-	t.past = t.has && t.at <= s.Now().UnixMilli()
+	t.past = t.has && t.at <= dotted.Milli(s.Now())
 	t.dots = c.Dots()
 	*known = t
 	return known
@@ -419,7 +410,7 @@ func (n ref) expireAt(at int64) error {
 	if err != nil {
 		return err
 	}
-	past := at <= n.tx.Now().UnixMilli()
+	past := at <= dotted.Milli(n.tx.Now())
 	if past {
 		n.lose(*t) // what the transaction writes there next is another one
 	}

@@ -406,3 +406,27 @@ func TestWhatIsToExpireBeforeAllTimesHasExpired(t *testing.T) {
 		a.want("k", "-")
 	}
 }
+
+// TestAFarFutureIsAfterAllThatExpires: which of two writes is later goes by their times, too.
+func TestAFarFutureIsAfterAllThatExpires(t *testing.T) {
+	a, _ := clockedPair(t)
+	a.do(func(f Fields) error { return f.String("k").SetUntil([]byte("v"), a.now.Add(time.Second)) })
+	for _, now := range []time.Time{time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(math.MaxInt64/1000+1, 0)} {
+		if a.state.ViewAt(now).Has("k") {
+			t.Errorf("what expires after a second is there at %v", now)
+		}
+		early, late := NewState(), NewState()
+		for i, at := range []time.Time{now, epochStart} {
+			_, err := []*State{late, early}[i].Update(ReplicaID(1+i), at, func(f Fields) error {
+				return f.String("s").Set([]byte(at.String()))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		early.Merge(late)
+		if value, _ := early.View().String("s").Get(); string(value) != now.String() {
+			t.Errorf("%s was written later than %s", value, now)
+		}
+	}
+}

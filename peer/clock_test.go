@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -238,6 +239,24 @@ func TestAPeerThatKnewItsClockToBeWrongExpiresNothingEarlyOnceRestarted(t *testi
 	eventually(t, "it knows again", func() bool {
 		_, now := ahead.takenFor(time.Now())
 		return (now.Ahead+time.Hour).Abs() < time.Minute && now.Slack == 0
+	})
+}
+
+// TestWhatEndsTooFarAwayToBeSaidHasNotEnded in any year.
+func TestWhatEndsTooFarAwayToBeSaidHasNotEnded(t *testing.T) {
+	p, err := Open(t.Context(), Config{Memory: true, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, p)
+	mustUpdate(t, p, func(tx *Tx) error {
+		for at, past := range map[int64]bool{math.MinInt64: true, 0: true, 1 << 48: false, math.MaxInt64/1000 + 1: false,
+			math.MaxInt64: false} {
+			if tx.Past(time.Unix(at, 0)) != past {
+				t.Errorf("what ends %d s after 1970 has ended: %v", at, !past)
+			}
+		}
+		return nil
 	})
 }
 

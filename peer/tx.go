@@ -73,7 +73,7 @@ func (tx *Tx) Now() time.Time { return tx.base.Right() }
 
 // Past reports whether what expires at a time has expired here. Where clocks differ, and nobody
 // knows which is right, that is so somewhat later than by Now.
-func (tx *Tx) Past(at time.Time) bool { return at.UnixMilli() <= tx.base.Now().UnixMilli() }
+func (tx *Tx) Past(at time.Time) bool { return dotted.Milli(at) <= tx.base.Now().UnixMilli() }
 
 // Touched calls fn with the key of each thing that the transaction has done so far, in order and once
 // or more often, from the n-th on, and returns how many there are. It tells of nothing in one that

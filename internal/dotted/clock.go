@@ -2,6 +2,7 @@ package dotted
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -12,8 +13,23 @@ type Time uint64
 
 const logicalBits = 16
 
-// TimeAt returns the first timestamp of t's millisecond; before 1970 it returns zero.
-func TimeAt(t time.Time) Time { return Time(max(t.UnixMilli(), 0)) << logicalBits }
+// TimeAt returns the first timestamp of t's millisecond; before 1970 it returns zero, and after the
+// year 10889 that of the last one there is.
+func TimeAt(t time.Time) Time {
+	const last = 1<<(64-logicalBits) - 1
+	return Time(min(max(Milli(t), 0), last)) << logicalBits
+}
+
+// Milli returns a time in milliseconds since 1970: of one that is too far away the nearest there is.
+func Milli(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s < math.MinInt64/1000:
+		return math.MinInt64
+	case s >= math.MaxInt64/1000:
+		return math.MaxInt64
+	}
+	return t.UnixMilli()
+}
 
 // Wall returns the physical part.
 func (t Time) Wall() time.Time { return time.UnixMilli(int64(t >> logicalBits)) }
