@@ -313,6 +313,33 @@ func fillFromSeveral(t *testing.T, brokenOff func(*world, *host)) {
 	}
 }
 
+// TestAnOrderGoesOnThatWasEndedForASourceBefore has that source go away while what came is compared with what it holds,
+// and the next one hold more in the last order.
+func TestAnOrderGoesOnThatWasEndedForASourceBefore(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 3})
+	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
+	w.stand(t, a, 100, 200)
+	must(t, repairAll(a.engine, c.engine))
+	w.write(t, c, func(f crdt.Fields) error { return f.String("a").Set(nil) }) // before that order
+	for n, ended := 1, false; b.engine.filling == nil || b.engine.filling.orders.closed == ""; n++ {
+		b.disk = w.newDisk()
+		w.open(t, b)
+		_, err := repairSome(a.engine, b.engine, 2)
+		must(t, err)
+		if ended, err = repairSome(c.engine, b.engine, n); ended || err != nil {
+			t.Fatalf("nothing was compared that had come from two sources (%v)", err)
+		}
+	}
+	w.stand(t, a, 200, 300)
+	must(t, repairAll(a.engine, b.engine))
+	if _, root, _ := b.engine.Digest(); root != a.engine.tree.Root() {
+		t.Error("the replica is not what its last source was")
+	}
+	w.checkDerived(t, b)
+	w.open(t, b)
+	w.checkDerived(t, b)
+}
+
 // TestWhatDoesNotFitIsFetchedAnew begins with cells that are not what they were counted as.
 func TestWhatDoesNotFitIsFetchedAnew(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
