@@ -233,7 +233,6 @@ func (b *board) settle() {
 			gone := l.lanes[c.Space]
 			close(gone.parted)
 			delete(l.lanes, c.Space)
-			l.ring = slices.DeleteFunc(l.ring, func(a *lane) bool { return a == gone })
 			continue
 		}
 		a := newLane(b.n.p.spaceOf(c.Space), l)
@@ -242,6 +241,9 @@ func (b *board) settle() {
 		b.n.spawn(a.run)
 	}
 	for _, l := range b.links {
+		if len(l.ring) > len(l.lanes) { // some have parted
+			l.ring = slices.DeleteFunc(l.ring, func(a *lane) bool { return l.lanes[a.s.id] != a })
+		}
 		signal(l.ready)
 	}
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
@@ -104,4 +105,49 @@ func TestALinkThatWasReplacedBeforeItWasConnectedIsNotConnected(t *testing.T) {
 	if n.board.links["other"] != young {
 		t.Error("the link that works has no spaces")
 	}
+}
+
+// BenchmarkPartingOfSpaces has a link go that was joined for many spaces: what one costs does not grow with their number.
+func BenchmarkPartingOfSpaces(b *testing.B) {
+	for _, many := range []int{64, 512, gossip.MaxSpaces} {
+		b.Run(strconv.Itoa(many), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				board, l := joined(b, many)
+				b.StartTimer()
+				if board.disconnect(l); len(l.ring) > 0 || len(l.lanes) > 0 {
+					b.Fatalf("%d of %d lanes are left", len(l.ring), many)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*many), "ns/space")
+		})
+	}
+}
+
+// joined returns a board with a link to a neighbour that holds as many spaces as it does itself. Nothing runs.
+func joined(b *testing.B, spaces int) (*board, *link) {
+	b.Helper()
+	n := &network{p: &Peer{exchange: newExchange("self")}}
+	n.board = newBoard(n)
+	l := &link{n: n, id: "other", ready: make(chan struct{}, 1), lanes: map[gossip.SpaceID]*lane{}}
+	ours, theirs := n.board.sw, gossip.NewSwitch()
+	ours.Connect("other")
+	theirs.Connect("self")
+	for i := range spaces {
+		id := gossip.SpaceOf(strconv.Itoa(i))
+		ours.Hold(id)
+		theirs.Hold(id)
+		a := newLane(&space{id: id}, l)
+		l.lanes[id], l.ring = a, append(l.ring, a)
+	}
+	_, _, err1 := theirs.Receive("self", ours.Next("other"))
+	_, _, err2 := ours.Receive("other", theirs.Next("self"))
+	if err := errors.Join(err1, err2); err != nil {
+		b.Fatal(err)
+	}
+	if got := len(ours.Changes()); got != spaces {
+		b.Fatalf("%d of %d spaces are joined", got, spaces)
+	}
+	n.board.links["other"] = l
+	return n.board, l
 }
