@@ -485,8 +485,8 @@ func TestWritesBehindManyFieldsThatHaveExpiredAreLittleWork(t *testing.T) {
 			}
 		}
 		if scanned > 5*expired*len(maps) {
-			t.Errorf("%d fields of each of %d maps are written in %d transactions behind %d that have expired, and %d cells are passed",
-				written, len(maps), transactions, expired, scanned)
+			t.Errorf("%d fields of each of %d maps are written in %d transactions behind %d that have "+
+				"expired, and %d cells are passed", written, len(maps), transactions, expired, scanned)
 		}
 	}
 }

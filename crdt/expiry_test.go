@@ -411,7 +411,9 @@ func TestWhatIsToExpireBeforeAllTimesHasExpired(t *testing.T) {
 func TestAFarFutureIsAfterAllThatExpires(t *testing.T) {
 	a, _ := clockedPair(t)
 	a.do(func(f Fields) error { return f.String("k").SetUntil([]byte("v"), a.now.Add(time.Second)) })
-	for _, now := range []time.Time{time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(math.MaxInt64/1000+1, 0)} {
+	for _, now := range []time.Time{
+		time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(math.MaxInt64/1000+1, 0),
+	} {
 		if a.state.ViewAt(now).Has("k") {
 			t.Errorf("what expires after a second is there at %v", now)
 		}

@@ -170,13 +170,14 @@ func TestAScoreToWhichManyHaveAddedIsReadInOnePass(t *testing.T) {
 	}
 	read := scoresIn(s.cell(scoredCell))
 	read.cell = nil // was gone through already
-	if got := read.sum(); got != sum || len(read.shares) != many || got == read.exact(0, read.added()) {
-		t.Errorf("%d have added %v, of which %v is read, exactly %v", len(read.shares), sum, got, read.exact(0, read.added()))
+	exact := read.exact(0, read.added())
+	if got := read.sum(); got != sum || len(read.shares) != many || got == exact {
+		t.Errorf("%d have added %v, of which %v is read, exactly %v", len(read.shares), sum, got, exact)
 	}
 }
 
-// contended returns the cell of an element whose score so many have set, and as many have added to, of whom as many
-// began again after a removal.
+// contended returns the cell of an element whose score so many have set, and as many have added to,
+// all of whom began again after a removal.
 func contended(many int) (c dotted.Cell) {
 	for r := range ReplicaID(many) {
 		one := dyadicOf(1)
@@ -208,7 +209,8 @@ func TestScoresThatManyHaveSetAndAddedToAreReadInOnePass(t *testing.T) {
 	}
 }
 
-// BenchmarkCollectOfAScore looks for baselines that nothing needs: what one costs does not grow with their number.
+// BenchmarkCollectOfAScore looks for baselines that nothing needs: what one costs does not grow
+// with their number.
 func BenchmarkCollectOfAScore(b *testing.B) {
 	for _, many := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprint(many), func(b *testing.B) {

@@ -250,8 +250,9 @@ func TestWhatEndsTooFarAwayToBeSaidHasNotEnded(t *testing.T) {
 	}
 	defer mustClose(t, p)
 	mustUpdate(t, p, func(tx *Tx) error {
-		for at, past := range map[int64]bool{math.MinInt64: true, 0: true, 1 << 48: false, math.MaxInt64/1000 + 1: false,
-			math.MaxInt64: false} {
+		for at, past := range map[int64]bool{
+			math.MinInt64: true, 0: true, 1 << 48: false, math.MaxInt64/1000 + 1: false, math.MaxInt64: false,
+		} {
 			if tx.Past(time.Unix(at, 0)) != past {
 				t.Errorf("what ends %d s after 1970 has ended: %v", at, !past)
 			}

@@ -170,7 +170,8 @@ func TestAFullDiskStopsWritesAndNothingElse(t *testing.T) {
 	}
 }
 
-// TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds has one space need room that is not there: a host has many.
+// TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds has one of a host's spaces need room that is not
+// there.
 func TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Offline: true}
 	p, err := Open(t.Context(), cfg)
@@ -183,7 +184,8 @@ func TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds(t *testing.T) {
 	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
 		return roomlessStore{st, byte(number)}, log
 	}
-	if err = opened(cfg); !errors.Is(err, store.ErrNoSpace) || !strings.Contains(err.Error(), "space orders: ") {
+	err = opened(cfg)
+	if !errors.Is(err, store.ErrNoSpace) || !strings.Contains(err.Error(), "space orders: ") {
 		t.Errorf("it starts with %v", err)
 	}
 
@@ -193,7 +195,8 @@ func TestAStartWithoutRoomNamesTheSpaceAndWhatItNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.lacking(fmt.Errorf("%w to end a repair", store.ErrNoSpace))
-	if !errors.Is(err, store.ErrNoSpace) || !strings.HasSuffix(err.Error(), "to end a repair: 12 MiB are free and 56 MiB needed") {
+	const want = "to end a repair: 12 MiB are free and 56 MiB needed"
+	if !errors.Is(err, store.ErrNoSpace) || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("it says %q", err)
 	}
 }

@@ -107,7 +107,8 @@ func TestALinkThatWasReplacedBeforeItWasConnectedIsNotConnected(t *testing.T) {
 	}
 }
 
-// BenchmarkPartingOfSpaces has a link go that was joined for many spaces: what one costs does not grow with their number.
+// BenchmarkPartingOfSpaces has a link go that was joined for many spaces: what one costs does not
+// grow with their number.
 func BenchmarkPartingOfSpaces(b *testing.B) {
 	for _, many := range []int{64, 512, gossip.MaxSpaces} {
 		b.Run(strconv.Itoa(many), func(b *testing.B) {
@@ -124,7 +125,7 @@ func BenchmarkPartingOfSpaces(b *testing.B) {
 	}
 }
 
-// joined returns a board with a link to a neighbour that holds as many spaces as it does itself. Nothing runs.
+// joined returns a board with a link to a neighbour that holds as many spaces as it does itself.
 func joined(b *testing.B, spaces int) (*board, *link) {
 	b.Helper()
 	n := &network{p: &Peer{exchange: newExchange("self")}}

@@ -20,7 +20,7 @@ func TimeAt(t time.Time) Time {
 	return Time(min(max(Milli(t), 0), last)) << logicalBits
 }
 
-// Milli returns a time in milliseconds since 1970: of one that is too far away the nearest there is.
+// Milli returns a time in milliseconds since 1970, the nearest there is if it is too far away.
 func Milli(t time.Time) int64 {
 	switch s := t.Unix(); {
 	case s < math.MinInt64/1000:

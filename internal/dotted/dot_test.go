@@ -66,14 +66,15 @@ func TestVersionVectorsAreSetsOfDots(t *testing.T) {
 // epochStart is when the clocks of these tests begin.
 var epochStart = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// TestTimestampsGrowWithTimesThatAreTooFarAway: those are taken for the first and the last there are.
+// TestTimestampsGrowWithTimesThatAreTooFarAway: those are taken for the first or the last.
 func TestTimestampsGrowWithTimesThatAreTooFarAway(t *testing.T) {
 	times := []time.Time{time.Unix(math.MinInt64, 0), time.Unix(-1, 0), time.Unix(1, 0), epochStart,
 		time.Date(10889, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(10890, 1, 1, 0, 0, 0, 0, time.UTC),
 		time.UnixMilli(math.MaxInt64), time.Unix(math.MaxInt64/1000+1, 0), time.Unix(math.MaxInt64, 0)}
 	for i, at := range times[1:] {
 		if before := times[i]; TimeAt(at) < TimeAt(before) || Milli(at) < Milli(before) {
-			t.Errorf("%v has %v and %d, before it %v has %v and %d", at, TimeAt(at), Milli(at), before, TimeAt(before), Milli(before))
+			t.Errorf("%v has %v and %d, before it %v has %v and %d",
+				at, TimeAt(at), Milli(at), before, TimeAt(before), Milli(before))
 		}
 	}
 }

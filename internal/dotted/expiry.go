@@ -69,9 +69,9 @@ func (c Cell) Expires() (at int64, by ReplicaID, ok bool) {
 	return at, by, ok
 }
 
-// Shown remembers cells that readers saw of the keys that were written last, each behind many of its key
-// that have expired: who asks whether anything is left of a key looks there first. What it says may be
-// over.
+// Shown remembers cells that readers saw of the keys that were written last, each behind many of
+// its key that have expired: who asks whether anything is left of a key looks there first. What it
+// says may be over.
 type Shown struct {
 	cells [16]Address
 	next  int
@@ -95,5 +95,7 @@ func (s *Shown) Note(key, cell Address) {
 }
 
 func (s *Shown) find(key Address) int {
-	return slices.IndexFunc(s.cells[:], func(a Address) bool { return strings.HasPrefix(string(a), string(key)) })
+	return slices.IndexFunc(s.cells[:], func(a Address) bool {
+		return strings.HasPrefix(string(a), string(key))
+	})
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -38,13 +40,22 @@ func openLoopback(t *testing.T, hosts int) *loopback {
 var given sync.Map // addresses that freePort returned
 
 // freePort returns an address with a port that nobody has, TCP or UDP, below those that the system
-// gives to outgoing connections: a daemon that is killed must find its own again. None is given twice.
+// gives to outgoing connections: a daemon that is killed must find its own again. None is given
+// twice, nor by another process before the test ends: each claims the port of a second loopback
+// address.
 func freePort(t *testing.T) string {
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
 		if _, taken := given.LoadOrStore(address, true); taken {
 			continue
 		}
+		claim, err := net.Listen("tcp", strings.Replace(address, "127.0.0.1", "127.0.0.2", 1))
+		switch {
+		case err == nil:
+			t.Cleanup(func() { claim.Close() })
+		case errors.Is(err, syscall.EADDRINUSE):
+			continue
+		} // else the system has no such address
 		tcp, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
@@ -59,6 +70,15 @@ func freePort(t *testing.T) string {
 	}
 	t.Fatal("no free port")
 	return ""
+}
+
+// TestAPortThatIsGivenIsNotGivenByAnotherProcess while nobody listens to it yet.
+func TestAPortThatIsGivenIsNotGivenByAnotherProcess(t *testing.T) {
+	claim, err := net.Listen("tcp", strings.Replace(freePort(t), "127.0.0.1", "127.0.0.2", 1))
+	if err == nil {
+		claim.Close()
+		t.Error("another process could claim it as well")
+	}
 }
 
 func (n *loopback) describe() string { return "loopback, cut by fault injection" }

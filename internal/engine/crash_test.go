@@ -313,8 +313,8 @@ func fillFromSeveral(t *testing.T, brokenOff func(*world, *host)) {
 	}
 }
 
-// TestAnOrderGoesOnThatWasEndedForASourceBefore has that source go away while what came is compared with what it holds,
-// and the next one hold more in the last order.
+// TestAnOrderGoesOnThatWasEndedForASourceBefore has that source go away while what came is compared
+// with what it holds, and the next one hold more in the last order.
 func TestAnOrderGoesOnThatWasEndedForASourceBefore(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 3})
 	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]

@@ -265,8 +265,8 @@ func TestWhatIsLoggedDoesNotDependOnTheOrderOfGuards(t *testing.T) {
 	}
 }
 
-// BenchmarkGuardsOfWhatExpires applies a delta that removes many keys that had expired, all of them guarded: what one costs
-// does not grow with their number.
+// BenchmarkGuardsOfWhatExpires applies a delta that removes many keys that had expired, all of them
+// guarded: what one costs does not grow with their number.
 func BenchmarkGuardsOfWhatExpires(b *testing.B) {
 	for _, many := range []int{100, 1000, 10_000} {
 		b.Run(strconv.Itoa(many), func(b *testing.B) {

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -55,13 +56,21 @@ type daemon struct {
 var given sync.Map // addresses that freePort returned
 
 // freePort returns an address on loopback with a port that nobody has, TCP or UDP. None is given
-// twice.
+// twice, nor by another process before the test ends: each claims the port of a second loopback
+// address.
 func freePort(t *testing.T) string {
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
 		if _, taken := given.LoadOrStore(address, true); taken {
 			continue
 		}
+		claim, err := net.Listen("tcp", strings.Replace(address, "127.0.0.1", "127.0.0.2", 1))
+		switch {
+		case err == nil:
+			t.Cleanup(func() { claim.Close() })
+		case errors.Is(err, syscall.EADDRINUSE):
+			continue
+		} // else the system has no such address
 		tcp, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
