@@ -133,6 +133,23 @@ func TestABaselineStaysWhileItsShareDoes(t *testing.T) {
 	w.wantCells(t, 0, 0)
 }
 
+// TestABaselineThatARepairBringsIsCollected has a repair bring one to the owner of a share that has no counter any more,
+// while time passes.
+func TestABaselineThatARepairBringsIsCollected(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, a, counted(1))
+	w.settle(t)
+	w.cut(0, 1)
+	for _, h := range w.hosts {
+		w.write(t, h, func(f crdt.Fields) error { _, err := f.Remove("n"); return err })
+	}
+	a.engine.Take(a.fetch(t, b))
+	a.steps(t, 300, func(*Ready) {})
+	w.collect(t)
+	w.wantCells(t, 0, 0)
+}
+
 // TestTheEndOfAnIDIsKnownWithTheContext has contexts grow in each of the ways in which they do.
 func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 	for name, grow := range map[string]func(t *testing.T, w *world) *host{

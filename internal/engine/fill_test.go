@@ -215,14 +215,20 @@ func fetchedRepair(t *testing.T) (w *world, b *host, p *Pull) {
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
 	w.write(t, b, put("own")) // so that it stages
-	source, err := a.engine.Pin()
+	return w, b, b.fetch(t, a)
+}
+
+// fetch has a host fetch and stage a repair from another, and take nothing of it.
+func (h *host) fetch(t *testing.T, from *host) *Pull {
+	t.Helper()
+	source, err := from.engine.Pin()
 	must(t, err)
 	t.Cleanup(source.Close)
-	b.engine.Connect("1", 1)
-	b.engine.startPull("1")
-	p = b.engine.pull
-	must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
-	return w, b, p
+	h.engine.Connect(name(from.i), 1)
+	h.engine.startPull(name(from.i))
+	p := h.engine.pull
+	must(t, h.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	return p
 }
 
 // TestWhatWasStagedWaitsForRoomAfterAStart has a host killed that had staged a repair, and started on a full disk.

@@ -344,7 +344,6 @@ func (r *replica) beginFlip(p *repairSession, now time.Time) task {
 		r.write(Write{SyncTree: true})
 		r.repair = nil
 		p.local.Close()
-		r.collecting.due = true // for baselines that come with it
 		f := flip{session: p.session, seen: crdt.VersionVector{}, heads: delta.Heads{}}
 		for id, n := range p.target {
 			if n > r.seen[id] {
@@ -418,6 +417,7 @@ func (r *replica) takeSlice(now time.Time) error {
 	g.take(rec.derived, changed)
 	if r.flip.upTo = upTo; !more {
 		r.flip = nil
+		r.collecting.due = true // for baselines that came with it: before they are here there seem to be none
 	}
 	return nil
 }
