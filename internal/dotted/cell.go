@@ -118,6 +118,13 @@ func (c Cell) HoldsBaseline(a Address, wanted func(owner ReplicaID) bool) bool {
 	})
 }
 
+// HoldsShare reports whether the cell has a share of an owner.
+func (c Cell) HoldsShare(owner ReplicaID) bool {
+	return slices.ContainsFunc(c, func(e Entry) bool {
+		return e.Dot.Replica == owner && e.Has(PayloadTally) && !e.Has(PayloadHidden)
+	})
+}
+
 // BaselineOwner returns for whose share an entry in the cell at a is a baseline, which the address says or else what
 // follows the first byte of the payload. ok is false if it is none.
 func (a Address) BaselineOwner(e Entry) (owner ReplicaID, ok bool) {

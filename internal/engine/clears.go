@@ -477,6 +477,7 @@ func (g *group) discountEach(prefix dotted.Address, set delta.ClearSet, note fun
 		}
 		stays := c.Outside(set)
 		if failed = g.add(g.derive(a, c, stays), note); failed == nil && len(stays) > 0 {
+			g.r.oweLeft(a, stays)
 			if failed = g.recount(a, note); failed == nil {
 				failed = g.touchOrder(a, note)
 			}
@@ -548,6 +549,7 @@ func (g *group) countLeft(survivors []dotted.Address, note func(undo)) error {
 		if err != nil {
 			return err
 		}
+		g.r.oweLeft(a, c.now)
 		if err := g.add(g.derive(a, nil, c.now), note); err != nil {
 			return err
 		}

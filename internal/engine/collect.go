@@ -47,12 +47,15 @@ func (r *replica) owe(put *delta.Op) {
 	}
 }
 
-// oweLeft notes what entries that stay in a cell mean for collecting: what was removed may have been the replica's own
-// share, for which a baseline had to stay, and who removed it puts no other if that one says the same.
+// oweLeft notes what entries that stay in a cell mean for collecting. The share for which a baseline had to stay may be
+// gone, and who removed it puts no other if that one says the same, or if it saw the owner's end and not that one.
 func (r *replica) oweLeft(a dotted.Address, left dotted.Cell) {
-	if r.id != 0 && left.HoldsBaseline(a, func(owner crdt.ReplicaID) bool { return owner == r.id }) {
-		r.oweFor(a, r.id)
-	}
+	left.HoldsBaseline(a, func(owner crdt.ReplicaID) bool {
+		if !left.HoldsShare(owner) {
+			r.oweFor(a, owner)
+		}
+		return false
+	})
 }
 
 // oweFor notes that baselines for an owner's share may have to be removed from a cell.

@@ -150,6 +150,71 @@ func TestABaselineThatARepairBringsIsCollected(t *testing.T) {
 	w.wantCells(t, 0, 0)
 }
 
+// TestABaselineGoesWithTheLastShareOfAnIDThatEnded has a share stay beside a baseline, since an increment met a deletion;
+// and somebody delete it then who needs none, and never hears of that one.
+func TestABaselineGoesWithTheLastShareOfAnIDThatEnded(t *testing.T) {
+	second := func(_ bool, err error) error { return err }
+	for _, c := range []struct {
+		name   string
+		fields int
+		remove func(f crdt.Fields) error
+	}{
+		{"one by one", 1, func(f crdt.Fields) error { return second(f.Remove("m")) }},
+		{"with its key", 20, func(f crdt.Fields) error { return second(f.Remove("m")) }},
+		{"with a part of its key", 20, func(f crdt.Fields) error { return second(f.Map("m").Remove("in")) }},
+		{"with everything", 20, func(f crdt.Fields) error { return second(f.Clear()) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			count := func(f crdt.Fields, _ int) (err error) {
+				for i := 0; i < c.fields && err == nil; i++ {
+					_, err = f.Map("m").Map("in").Counter(fmt.Sprint(i)).Add(1)
+				}
+				return err
+			}
+			remove := func(f crdt.Fields, _ int) error { return c.remove(f) }
+			owner, early := openOn(t, newDisk(), 1), openOn(t, newDisk(), 2)
+			late, other := openOn(t, newDisk(), 3), openOn(t, newDisk(), 4)
+			first := pipeline(t, owner, 1, count)
+			apply(t, early, first)
+			baselines := pipeline(t, early, 1, remove)
+			first = append(first, pipeline(t, owner, 1, count)...)
+			g := owner.newGroup(testStart)
+			must(t, g.end())
+			end, err := g.Commit(true)
+			must(t, err)
+			first = append(first, end.Deltas...)
+			apply(t, late, first)
+			apply(t, other, first)
+			apply(t, other, baselines)
+			collectAll(t, other)
+			if keys, _ := other.Counts(); keys == 0 {
+				t.Fatal("no share is left")
+			}
+			apply(t, other, pipeline(t, late, 1, remove))
+			collectAll(t, other)
+			sweepAll(t, other)
+			if keys, cells := other.Counts(); keys > 0 || cells > 0 {
+				t.Errorf("%d keys in %d cells are left", keys, cells)
+			}
+		})
+	}
+}
+
+// collectAll lets time pass until a replica has nothing to collect.
+func collectAll(t *testing.T, r *replica) {
+	t.Helper()
+	for r.Collecting() {
+		r.countDown()
+		if !r.Collects() {
+			continue
+		}
+		g := r.newGroup(testStart)
+		must(t, r.collectSome(g))
+		_, err := g.Commit(false)
+		must(t, err)
+	}
+}
+
 // TestTheEndOfAnIDIsKnownWithTheContext has contexts grow in each of the ways in which they do.
 func TestTheEndOfAnIDIsKnownWithTheContext(t *testing.T) {
 	for name, grow := range map[string]func(t *testing.T, w *world) *host{

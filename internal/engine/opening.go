@@ -184,10 +184,6 @@ func (g *group) redo(d *delta.Delta, i int) error {
 	c.now = c.now.Without(op.Removes)
 	if op.Kind == delta.OpPut {
 		c.now = c.now.With(dotted.Entry{Dot: d.Dot(i), Payload: bytes.Clone(op.Payload)})
-		g.r.owe(op)
-	}
-	if len(op.Removes) > 0 {
-		g.r.oweLeft(op.Address, c.now)
 	}
 	return nil
 }
