@@ -165,9 +165,11 @@ func TestABaselineGoesWithTheLastShareOfAnIDThatEnded(t *testing.T) {
 		{"with everything", 20, func(f crdt.Fields) error { return second(f.Clear()) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			count := func(f crdt.Fields, _ int) (err error) {
+			count := func(f crdt.Fields, _ int) error {
+				in := f.Map("m").Map("in")
+				_, err := in.SortedSet("z").Add("x", 1)
 				for i := 0; i < c.fields && err == nil; i++ {
-					_, err = f.Map("m").Map("in").Counter(fmt.Sprint(i)).Add(1)
+					_, err = in.Counter(fmt.Sprint(i)).Add(1)
 				}
 				return err
 			}
