@@ -220,7 +220,7 @@ func TestAForkIsFoundOfAnIdThatBothSidesLeaveOut(t *testing.T) {
 		h.engine = newEngine(openOn(t, h.disk, crdt.ReplicaID(100+i)))
 		w.write(t, h, counted(1))
 		h.engine.say = []delta.Base{{Replica: 5, Last: h.engine.seen[5], Head: h.engine.heads[5]}}
-		w.commit(t, h, w.begin(t, h))
+		w.round(t, h)
 		if _, listed := h.engine.short[5]; listed {
 			t.Fatal("the id is not left out")
 		}

@@ -39,15 +39,23 @@ func TestABackupIsNotTakenInTheMiddleOfARepair(t *testing.T) {
 
 // TestARebuildDoesNotSyncWithoutEnd lets a discarded replica write a checkpoint, and syncs as a host does.
 func TestARebuildDoesNotSyncWithoutEnd(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 1})
+	w := newWorld(t, 1, worldConfig{hosts: 2})
 	h := w.hosts[0]
 	w.write(t, h, counted(1))
-	must(t, h.engine.Discard())
-	w.write(t, h, counted(1))
-	for i := 0; h.maintain(t, w.now.Add(2*checkpointEvery)); i++ {
+	w.settle(t)
+	w.discarded(t, h)
+	w.cut(0, 1)
+	g := h.engine.newGroup(w.now)
+	must(t, g.update(func(tx *Tx) error { return counted(1)(Fields(tx)) }))
+	w.commit(t, h, g)
+	w.now = w.now.Add(2 * checkpointEvery)
+	for i := 0; w.round(t, h); i++ {
 		if i > 100 {
 			t.Fatal("it still wants to be synced")
 		}
+	}
+	if !h.engine.Rebuilding() {
+		t.Fatal("it is rebuilt")
 	}
 }
 

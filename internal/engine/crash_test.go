@@ -60,15 +60,6 @@ func (w *world) opened(t testing.TB, m medium) *Engine {
 	return e
 }
 
-func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
-	t.Helper()
-	g := h.engine.newGroup(w.now)
-	if err := g.update(func(tx *Tx) error { return fn(Fields(tx)) }); err != nil {
-		t.Fatal(err)
-	}
-	w.commit(t, h, g)
-}
-
 // gather gets a source's context, and the bases that it needs.
 func gather(source *Pinned, to *Engine) (response antientropy.Response, tables []delta.Table, err error) {
 	g := antientropy.Gather(to.Vector())
@@ -792,16 +783,7 @@ func TestADamagedReplicaRebuildsItself(t *testing.T) {
 		t.Fatal("not rebuilding")
 	}
 	w.connect(0, 1)
-	for range 200 {
-		w.pump(t, 0, 1)
-		w.pump(t, 1, 0)
-		w.deliver(t, 0, 1)
-		w.deliver(t, 1, 0)
-		w.stepRepairs(t)
-	}
-	if done, err := b.engine.Reapply(w.now); err != nil || !done {
-		t.Fatal(done, err)
-	}
+	w.heal(t)
 	w.settle(t)
 	for _, h := range w.hosts {
 		w.check(t, h)

@@ -56,7 +56,8 @@ func TestWhatIsDerivedIsKeptWhereverCellsChange(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			cfg := worldConfig{hosts: 3, crashes: true, maxLog: 2000, indexes: []cellIndex{writers}, ordered: seed > 200}
+			cfg := worldConfig{hosts: 3, crashes: true, maxLog: 2000, stepWork: 100 + 100*int(seed%3),
+				indexes: []cellIndex{writers}, ordered: seed > 200}
 			if seed%2 == 0 {
 				cfg.maxLog = 1 << 30
 			}

@@ -139,22 +139,6 @@ func (h *host) cutLog(t *testing.T, records int) {
 	}
 }
 
-// maintain does what there is to be done for the log and the tree, the syncs included, and reports whether there is more.
-func (h *host) maintain(t testing.TB, now time.Time) (more bool) {
-	t.Helper()
-	more, err := h.engine.Maintain(now)
-	if err == nil && h.engine.needsSync() {
-		s := h.engine.beginSync()
-		err = s.Run(h.engine.st.(store.Store), h.engine.logs.(store.Log))
-		h.engine.SyncEnded(s)
-		more = true
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return more
-}
-
 func openOn(t testing.TB, m medium, id crdt.ReplicaID) *replica {
 	t.Helper()
 	r, err := openAt(m, Config{NewID: func() crdt.ReplicaID { id++; return id - 1 }})

@@ -50,6 +50,7 @@ type worldConfig struct {
 	derivedBytes int
 	shared       bool // disks are: see disk
 	maxBatch     int
+	stepWork     int
 	ordered      bool // cells that stand in orders are written too
 }
 
@@ -58,20 +59,28 @@ type host struct {
 	disk   *disk
 	engine *Engine
 	epoch  int
+	due    bool // there is something to step for
+	at     time.Time
+	sync   *Syncing // under way
+	closed bool
 
 	gathering *View // that was asked to gather a key, and is not remembered yet
 }
 
-type link struct{ frames [][]byte }
+type link struct {
+	frames [][]byte
+	taking *Frame // that the other end's engine has
+}
 
-// session is a repair under way.
+// session is a repair under way, whose next question waits to be answered.
 type session struct {
-	from, to           int
+	*Pull
+	from, to           *host
 	fromEpoch, toEpoch int
-	source             *Pinned
-	puller             *antientropy.Puller
-	repair             *repairSession
-	response           antientropy.Response
+	question           antientropy.Request
+	asked              bool // the source was, for a moment
+	pinned             *Pinned
+	refused            error
 }
 
 func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
@@ -106,13 +115,16 @@ func (w *world) newID() crdt.ReplicaID {
 func (w *world) open(t testing.TB, h *host) {
 	t.Helper()
 	r, err := openAt(h.disk, Config{NewID: w.newID, MaxLogBytes: w.cfg.maxLog, MaxDirty: w.cfg.maxDirty,
-		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes, orderBytes: 3000, leavesAtOnce: 7, MaxBatch: w.cfg.maxBatch})
+		Sync: w.cfg.sync, SyncEverySecond: !w.cfg.sync,
+		indexes: w.cfg.indexes, derivedBytes: w.cfg.derivedBytes, orderBytes: 3000, leavesAtOnce: 7,
+		MaxBatch: w.cfg.maxBatch, StepWork: w.cfg.stepWork})
 	if err != nil {
 		t.Fatalf("open host %d: %v", h.i, err)
 	}
-	h.engine, h.gathering = newEngine(r), nil
-	must(t, h.engine.checkAll())
+	w.repairs = slices.DeleteFunc(w.repairs, func(s *session) bool { return s.to == h })
+	h.engine, h.gathering, h.sync, h.closed = withNeighbours(r, w.rng, w.now), nil, nil, false
 	h.epoch++
+	w.round(t, h)
 }
 
 func name(i int) gossip.NeighbourID { return gossip.NeighbourID(fmt.Sprint(i)) }
@@ -123,61 +135,152 @@ func hostOf(id gossip.NeighbourID) int {
 	return i
 }
 
+// round has a host's engine take steps until no task is under way, and does what each wants done. It reports whether
+// there is more to do at once.
+func (w *world) round(t testing.TB, h *host) (more bool) {
+	t.Helper()
+	for busy := true; busy; busy = h.engine.Busy() {
+		must(t, h.engine.Step(w.now, w.now))
+		rd := h.engine.Ready()
+		must(t, CarryOut(rd.Writes, h.engine.st.(store.Store), h.engine.logs.(store.Log)))
+		h.engine.Advance()
+		h.due, h.at, h.closed = rd.Again, rd.At, rd.Closed
+		w.act(t, h, rd)
+		if h.sync != nil && (!w.cfg.crashes || w.rng.IntN(2) == 0) {
+			must(t, h.sync.Run(h.engine.st.(store.Store), h.engine.logs.(store.Log)))
+			h.engine.SyncEnded(*h.sync)
+			h.sync, h.due = nil, true
+		}
+	}
+	return h.due || h.sync != nil
+}
+
+// act does what a Ready wants done once its writes are.
+func (w *world) act(t testing.TB, h *host, rd *Ready) {
+	t.Helper()
+	w.noteCommitted(t, h, rd.Committed)
+	for _, u := range rd.Answers {
+		u.(*wish).answered = true
+	}
+	for _, f := range rd.Handled {
+		if f.Err != nil && !errors.Is(f.Err, ErrReplaced) {
+			t.Fatalf("host %d receives from %s: %v", h.i, f.From, f.Err)
+		}
+		if l := w.links[[2]int{hostOf(f.From), h.i}]; l != nil && l.taking == f {
+			l.taking = nil
+		}
+	}
+	for _, f := range rd.Frames {
+		l := w.links[[2]int{h.i, hostOf(f.To)}]
+		l.frames = append(l.frames, f.Data)
+		w.done[fmt.Sprintf("frame %d", f.Data[0])]++
+	}
+	if s := rd.Sync; s != nil {
+		begun := *s
+		h.sync = &begun
+	}
+	if p := rd.Verify; p != nil {
+		err := p.Verify(func() bool { return false })
+		p.Close()
+		h.engine.Verified(err)
+		h.due = true
+	}
+	for _, p := range slices.Clone(rd.Pulls) {
+		w.goOn(t, h, p)
+	}
+	for _, n := range rd.Notices {
+		switch {
+		case n.Kind == Forked && !w.forked:
+			t.Fatalf("host %d is alarmed, and there was no fork: %+v", h.i, n.Forks)
+		case n.Kind == Mismatch:
+			t.Fatalf("host %d and %s have one context and different cells", h.i, n.From)
+		}
+	}
+}
+
+// wish is transactions that a host is asked for, one update.
+type wish struct {
+	fns      []func(tx *Tx) error
+	errs     []error // what became of each
+	answered bool
+}
+
+// Begin implements Update.
+func (u *wish) Begin() bool { return true }
+
+// Len implements Update.
+func (u *wish) Len() int { return len(u.fns) }
+
+// Run implements Update.
+func (u *wish) Run(i int, tx *Tx) error { return u.fns[i](tx) }
+
+// Ran implements Update.
+func (u *wish) Ran(_ int, err error) { u.errs = append(u.errs, err) }
+
+// update has a host run transactions, and returns what became of each. They are not answered if they wait for a repair.
+func (w *world) update(t testing.TB, h *host, fns ...func(tx *Tx) error) (errs []error, answered bool) {
+	t.Helper()
+	u := &wish{fns: fns}
+	h.engine.Submit(u)
+	for more := true; more && !u.answered; {
+		more = w.round(t, h)
+	}
+	return u.errs, u.answered
+}
+
+// try has a host run a transaction.
+func (w *world) try(t testing.TB, h *host, fn func(f crdt.Fields) error) error {
+	t.Helper()
+	errs, answered := w.update(t, h, func(tx *Tx) error { return fn(Fields(tx)) })
+	if !answered {
+		t.Fatalf("host %d does not answer", h.i)
+	}
+	return errs[0]
+}
+
+func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
+	t.Helper()
+	must(t, w.try(t, h, fn))
+}
+
 // transact does something random at a host.
 func (w *world) transact(t testing.TB, h *host) {
 	t.Helper()
-	g := w.begin(t, h)
-	for range 1 + w.rng.IntN(2) {
-		err := g.update(func(tx *Tx) error {
-			for range 1 + w.rng.IntN(3) {
-				if w.cfg.ordered && w.rng.IntN(2) == 0 {
-					if err := w.mutateOrdered(tx); err != nil {
-						return err
-					}
-					continue
-				}
-				if err := w.mutate(Fields(tx)); err != nil {
-					return err
-				}
-			}
-			if w.rng.IntN(10) == 0 {
-				return errGaveUp
-			}
-			return nil
-		})
+	fns := make([]func(tx *Tx) error, 1+w.rng.IntN(2))
+	for i := range fns {
+		fns[i] = w.mutateSome
+	}
+	errs, _ := w.update(t, h, fns...)
+	for _, err := range errs {
 		if err != nil && !errors.Is(err, errGaveUp) {
 			t.Fatalf("host %d: %v", h.i, err)
 		}
 	}
-	w.commit(t, h, g)
 	w.ask(t, h)
 }
 
-// begin begins a group, in which what there is to collect is collected first.
-func (w *world) begin(t testing.TB, h *host) *group {
-	t.Helper()
-	h.engine.beginStep()
-	g := h.engine.newGroup(w.now)
-	h.engine.countDownExpiries(w.now)
-	if h.engine.Collects() {
-		if err := h.engine.collectSome(g); err != nil {
-			t.Fatalf("host %d: collect: %v", h.i, err)
+func (w *world) mutateSome(tx *Tx) (err error) {
+	for n := 1 + w.rng.IntN(3); n > 0 && err == nil; n-- {
+		if w.cfg.ordered && w.rng.IntN(2) == 0 {
+			err = w.mutateOrdered(tx)
+		} else {
+			err = w.mutate(Fields(tx))
 		}
 	}
-	return g
+	if err == nil && w.rng.IntN(10) == 0 {
+		err = errGaveUp
+	}
+	return err
 }
 
-// end ends a host's id.
-func (w *world) end(t testing.TB, h *host) {
+// close stops a host.
+func (w *world) close(t testing.TB, h *host) {
 	t.Helper()
-	for h.engine.owes() {
-		w.commit(t, h, w.begin(t, h))
+	for h.engine.Stop(); w.round(t, h); {
 	}
-	g := h.engine.newGroup(w.now)
-	if err := g.end(); err != nil {
-		t.Fatalf("host %d does not end: %v", h.i, err)
+	if !h.closed {
+		t.Fatalf("host %d does not stop", h.i)
 	}
-	w.commit(t, h, g)
 }
 
 var errGaveUp = errors.New("the transaction gives up")
@@ -228,14 +331,21 @@ func (w *world) mutate(f crdt.Fields) error {
 	return err
 }
 
+// commit commits a group that a test has made itself.
 func (w *world) commit(t testing.TB, h *host, g *group) {
 	t.Helper()
-	done, err := g.Commit(w.cfg.sync || w.rng.IntN(4) == 0)
+	done, err := g.Commit(w.cfg.sync)
 	if err != nil {
 		t.Fatalf("host %d: commit: %v", h.i, err)
 	}
-	w.noteSeen(h, done.Deltas)
-	for _, d := range done.Deltas {
+	w.noteCommitted(t, h, done.Deltas)
+}
+
+// noteCommitted takes note of deltas that became visible.
+func (w *world) noteCommitted(t testing.TB, h *host, deltas []*delta.Delta) {
+	t.Helper()
+	w.noteSeen(h, deltas)
+	for _, d := range deltas {
 		first := d.Dot(0)
 		if old, ok := w.deltas[first]; ok {
 			if old.Hash() != d.Hash() && !w.forked {
@@ -270,68 +380,70 @@ func (w *world) sayBases(t testing.TB, h *host) {
 			h.engine.say = append(h.engine.say, delta.Base{Replica: id, Last: n, Head: h.engine.heads[id]})
 		}
 	}
-	if len(h.engine.say) > 0 && h.engine.replica.Whole() {
-		w.commit(t, h, w.begin(t, h))
-		w.done["bases said"]++
+	if len(h.engine.say) > 0 {
+		w.round(t, h)
+		w.done["bases said"] += gain(false, len(h.engine.say) == 0)
 	}
 	h.engine.say = nil
 }
 
-func (w *world) pump(t testing.TB, from, to int) bool {
+// pump has a host send a frame, if there is one and the link has room.
+func (w *world) pump(t testing.TB, from, to int) (did bool) {
 	t.Helper()
 	l := w.links[[2]int{from, to}]
 	if l == nil || len(l.frames) > 2 {
 		return false
 	}
-	frame, err := w.hosts[from].engine.Next(name(to))
-	if err != nil {
-		t.Fatalf("host %d: next frame: %v", from, err)
-	}
-	if frame == nil {
-		return false
-	}
-	l.frames = append(l.frames, frame)
-	w.done[fmt.Sprintf("frame %d", frame[0])]++
-	return true
+	had := len(l.frames)
+	w.hosts[from].engine.Takes(name(to), 1)
+	w.round(t, w.hosts[from])
+	w.hosts[from].engine.Takes(name(to), 0)
+	return len(l.frames) > had
 }
 
-func (w *world) deliver(t testing.TB, from, to int) bool {
+// deliver has a host take the next frame of a link. It waits in its turn if it does not come to that now.
+func (w *world) deliver(t testing.TB, from, to int) (did bool) {
 	t.Helper()
+	if did = w.hand(from, to); did {
+		l := w.links[[2]int{from, to}]
+		for f := l.taking; w.round(t, w.hosts[to]) && l.taking == f; {
+		}
+	}
+	return did
+}
+
+// hand hands the next frame of a link to the engine, unless it has one.
+func (w *world) hand(from, to int) (did bool) {
 	l := w.links[[2]int{from, to}]
-	if l == nil || len(l.frames) == 0 {
+	if l == nil || len(l.frames) == 0 || l.taking != nil {
 		return false
 	}
-	frame := l.frames[0]
+	l.taking = &Frame{From: name(from), Data: l.frames[0]}
 	l.frames = l.frames[1:]
-	h := w.hosts[to]
-	g := w.begin(t, h)
-	if err := h.engine.receiveIn(g, name(from), frame); err != nil {
-		t.Fatalf("host %d receives from %d: %v", to, from, err)
-	}
-	for w.commit(t, h, g); h.engine.Unfinished(name(from)); w.commit(t, h, g) {
-		g = w.begin(t, h)
-		if err := h.engine.Resume(name(from), h.engine.offer(g)); err != nil {
-			t.Fatalf("host %d receives from %d: %v", to, from, err)
-		}
-	}
-	w.events(t, h)
+	w.hosts[to].engine.Receive(l.taking)
+	w.hosts[to].due, w.hosts[from].due = true, true
 	return true
 }
 
-func (w *world) events(t testing.TB, h *host) {
+// turn has a host take a frame of each link, and send what there is room for, if there is anything to do.
+func (w *world) turn(t testing.TB, h *host) (did bool) {
 	t.Helper()
-	for _, e := range h.engine.Events() {
-		switch e.Kind {
-		case gossip.Behind:
-			w.beginRepair(t, hostOf(e.From), h.i)
-		case gossip.Forked:
-			if !w.forked {
-				t.Fatalf("host %d is alarmed about %s, and there was no fork: %+v", h.i, e.From, h.engine.Forks())
-			}
-		case gossip.Damaged:
-			t.Fatalf("host %d and %s have one context and different cells", h.i, e.From)
+	for j := range w.hosts {
+		w.hand(j, h.i)
+	}
+	if !h.due && h.sync == nil {
+		return false
+	}
+	for j := range w.hosts {
+		if l := w.links[[2]int{h.i, j}]; l != nil {
+			h.engine.Takes(name(j), LinkFrames-len(l.frames))
 		}
 	}
+	w.round(t, h)
+	for j := range w.hosts {
+		h.engine.Takes(name(j), 0)
+	}
+	return true
 }
 
 func (w *world) connect(i, j int) {
@@ -340,7 +452,8 @@ func (w *world) connect(i, j int) {
 	}
 	for _, p := range [][2]int{{i, j}, {j, i}} {
 		w.links[p] = &link{}
-		w.hosts[p[0]].engine.Connect(name(p[1]), 1)
+		w.hosts[p[0]].engine.Connect(name(p[1]), 0)
+		w.hosts[p[0]].due = true
 	}
 }
 
@@ -349,6 +462,7 @@ func (w *world) cut(i, j int) {
 		if w.links[p] != nil {
 			delete(w.links, p)
 			w.hosts[p[0]].engine.Disconnect(name(p[1]))
+			w.hosts[p[0]].due = true
 		}
 	}
 }
@@ -370,10 +484,7 @@ func (w *world) restart(t testing.TB, h *host, how string) {
 	case "is restored":
 		h.disk = w.backups[w.rng.IntN(len(w.backups))].Clone()
 	case "closes":
-		w.end(t, h)
-		if err := h.engine.Save(w.now); err != nil {
-			t.Fatal(err)
-		}
+		w.close(t, h)
 	}
 	w.open(t, h)
 }
@@ -398,92 +509,91 @@ func (w *world) backUp(t testing.TB, h *host) {
 	w.backups = append(w.backups, restored)
 }
 
-func (w *world) beginRepair(t testing.TB, from, to int) {
+// goOn begins a repair, carries it on after the engine was asked, or takes note of its end.
+func (w *world) goOn(t testing.TB, h *host, p *Pull) {
 	t.Helper()
-	source, err := w.hosts[from].engine.Pin()
-	if err != nil {
-		return
+	i := slices.IndexFunc(w.repairs, func(s *session) bool { return s.Pull == p })
+	switch {
+	case p.Over:
+		w.noteRepair(t, h, p)
+		w.repairs = slices.DeleteFunc(w.repairs, func(s *session) bool {
+			if s.Pull == p && s.pinned != nil {
+				s.pinned.Close()
+			}
+			return s.Pull == p
+		})
+	case p.Spoiled:
+		h.engine.Fail(p, errNoStream)
+	case i >= 0:
+		w.repairs[i].take(p.Resume(h.engine.stage))
+	default:
+		from := w.hosts[hostOf(p.From)]
+		w.say("host %d repairs from %d", h.i, from.i)
+		w.repairs = append(w.repairs, &session{Pull: p, from: from, to: h, fromEpoch: from.epoch, toEpoch: h.epoch,
+			question: p.Start()})
 	}
-	response, tables, err := gather(source, w.hosts[to].engine)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// noteRepair takes note of how a repair ended.
+func (w *world) noteRepair(t testing.TB, h *host, p *Pull) {
+	t.Helper()
+	switch {
+	case p.Err == nil:
+		w.done["repair"]++
+		w.say("host %d is repaired", h.i)
+	case errors.Is(p.Err, errNoStream):
+		w.done["repair aborted"]++
+	case errors.Is(p.Err, errNotEmpty): // it wrote something while it was filled
+		w.done["filling ended"]++
+	case errors.Is(p.Err, ErrBusy), errors.Is(p.Err, ErrForked):
+		w.say("host %d is not repaired: %v", h.i, p.Err)
+		w.done["repair refused"]++
+	default:
+		t.Fatalf("host %d repairs from %s: %v", h.i, p.From, p.Err)
 	}
-	repair, err := w.hosts[to].engine.beginRepairFrom(name(from), response.Context, response.Heads, tables...)
-	if err != nil {
-		source.Close()
-		return
+}
+
+// take goes on with what came of an answer.
+func (s *session) take(q antientropy.Request, asks bool, err error) {
+	s.to.due, s.question = true, antientropy.Request{}
+	switch {
+	case err != nil:
+		s.to.engine.Fail(s.Pull, err)
+	case asks:
+		s.question = q
+	default:
+		s.to.engine.Take(s.Pull)
 	}
-	must(t, w.hosts[to].engine.carry())
-	repair.write = w.hosts[to].engine.stage
-	response.Context, response.Heads = repair.target, repair.heads
-	p := repair.puller()
-	w.say("host %d repairs from %d", to, from)
-	w.repairs = append(w.repairs, &session{
-		from: from, to: to, fromEpoch: w.hosts[from].epoch, toEpoch: w.hosts[to].epoch,
-		source: source, puller: p, repair: repair, response: response,
-	})
 }
 
 // pieces are how large a source's responses are, in bytes, by its host.
 var pieces = [2]int{1 << 10, 1 << 19}
 
-// repairStep moves a repair on by one message, and reports whether it is over.
-func (w *world) repairStep(t testing.TB, s *session) bool {
+// stepRepairs moves one of the repairs on by one message, and reports whether it did.
+func (w *world) stepRepairs(t testing.TB) (did bool) {
 	t.Helper()
-	to := w.hosts[s.to]
-	if to.epoch != s.toEpoch {
-		return true
-	}
-	if w.hosts[s.from].epoch != s.fromEpoch || w.cfg.crashes && w.rng.IntN(40) == 0 {
-		if err := to.engine.AbortRepair(s.repair); err != nil {
-			t.Fatal(err)
-		}
-		w.done["repair aborted"]++
-		return true
-	}
-	request, done, err := s.puller.Handle(s.response)
-	if errors.Is(err, errNotEmpty) { // it wrote something while it was filled
-		if err := to.engine.AbortRepair(s.repair); err != nil {
-			t.Fatal(err)
-		}
-		w.done["filling ended"]++
-		return true
-	}
-	if err != nil {
-		t.Fatalf("host %d repairs from %d: %v", s.to, s.from, err)
-	}
-	if done {
-		err := to.engine.FinishRepair(s.repair)
-		if errors.Is(err, ErrForked) {
-			w.say("host %d does not take over what is across a fork", s.to)
-			return true
-		}
-		if errors.Is(err, errNotEmpty) {
-			w.done["filling ended"]++
-			return true
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.done["repair"]++
-		w.say("host %d is repaired", s.to)
-		return true
-	}
-	if s.response, err = antientropy.ServeIn(pieces[s.from%2], s.source, request); err != nil {
-		t.Fatal(err)
-	}
-	return false
-}
-
-func (w *world) stepRepairs(t testing.TB) bool {
 	if len(w.repairs) == 0 {
 		return false
 	}
-	i := w.rng.IntN(len(w.repairs))
-	if s := w.repairs[i]; w.repairStep(t, s) {
-		s.source.Close()
-		w.repairs = slices.Delete(w.repairs, i, i+1)
+	s := w.repairs[w.rng.IntN(len(w.repairs))]
+	switch {
+	case s.from.epoch != s.fromEpoch, w.cfg.crashes && w.rng.IntN(15) == 0:
+		s.to.engine.Fail(s.Pull, errNoStream)
+	case !s.asked:
+		s.asked = true
+		s.from.engine.Serve(name(s.to.i), func(p *Pinned, err error) { s.pinned, s.refused = p, err })
+		w.round(t, s.from)
+		return true
+	case s.refused != nil:
+		s.to.engine.Fail(s.Pull, s.refused)
+	case s.pinned != nil && s.question.Kind != 0:
+		answer, err := antientropy.ServeIn(pieces[s.from.i%2], s.pinned, s.question)
+		must(t, err)
+		s.take(s.Go(answer, s.to.engine.stage))
+	default:
+		return false
 	}
+	w.round(t, s.to)
 	return true
 }
 
@@ -496,15 +606,15 @@ func (w *world) step(t testing.TB) {
 		return
 	}
 	switch p := w.rng.IntN(100); {
-	case p < 25:
+	case p < 20:
 		w.transact(t, h)
-	case p < 50:
+	case p < 43:
 		w.pump(t, i, j)
-	case p < 75:
+	case p < 66:
 		w.deliver(t, i, j)
-	case p < 82:
-		h.engine.Tick(h.engine.Repairing())
-		h.engine.SendDigest(w.rng)
+	case p < 74:
+		w.now = w.now.Add(time.Duration(w.rng.IntN(200)) * time.Millisecond)
+		w.round(t, h)
 	case p < 86:
 		w.connect(i, j)
 	case p < 88:
@@ -512,7 +622,7 @@ func (w *world) step(t testing.TB) {
 	case p < 94:
 		w.stepRepairs(t)
 	case p < 97:
-		w.upkeep(t, h)
+		w.round(t, h)
 	default:
 		if w.cfg.crashes {
 			hows := []string{"crashes", "is killed", "closes", "closes", "is wiped"}
@@ -524,53 +634,42 @@ func (w *world) step(t testing.TB) {
 	}
 }
 
-func (w *world) upkeep(t testing.TB, h *host) bool {
-	t.Helper()
-	more, err := h.engine.Sweep()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.engine.beginStep(); w.rng.IntN(3) == 0 {
-		return h.maintain(t, w.now) || more
-	}
-	_, err = h.engine.Maintain(w.now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return more
-}
-
 // settle heals everything and runs until nothing is left to say.
 func (w *world) settle(t testing.TB) {
 	t.Helper()
+	w.connectAll()
+	w.cfg.crashes = false
+	for round := 0; ; round++ {
+		busy := false
+		for _, h := range w.hosts {
+			h.due = h.due || round == 0
+			busy = w.turn(t, h) || busy
+		}
+		if busy = w.stepRepairs(t) || busy; !busy {
+			if w.agreed() {
+				return
+			}
+			w.sleep()
+		}
+		if round > 20_000 {
+			t.Fatalf("no agreement after %d rounds: %s", round, w.describe())
+		}
+	}
+}
+
+func (w *world) connectAll() {
 	for i := range w.hosts {
 		for j := range i {
 			w.connect(i, j)
 		}
 	}
-	w.cfg.crashes = false
-	for round := 0; ; round++ {
-		busy := false
-		for i, h := range w.hosts {
-			busy = w.upkeep(t, h) || busy
-			for j := range w.hosts {
-				busy = w.pump(t, i, j) || busy
-				busy = w.deliver(t, i, j) || busy
-			}
-		}
-		busy = w.stepRepairs(t) || busy
-		if !busy {
-			if w.agreed() {
-				return
-			}
-			for _, h := range w.hosts {
-				h.engine.Tick(h.engine.Repairing())
-				h.engine.SendDigest(w.rng)
-			}
-		}
-		if round > 20_000 {
-			t.Fatalf("no agreement after %d rounds: %s", round, w.describe())
-		}
+}
+
+// sleep lets time pass until something is due.
+func (w *world) sleep() {
+	w.now = slices.MinFunc(w.hosts, func(a, b *host) int { return a.at.Compare(b.at) }).at
+	for _, h := range w.hosts {
+		h.due = h.due || !h.at.After(w.now)
 	}
 }
 

@@ -63,26 +63,23 @@ func TestWhatHasNotExpiredCostsNothing(t *testing.T) {
 			t.Errorf("%s: %d are due, at a cost of %d; want %d", where, due, cost, want)
 		}
 	}
-	w.commit(t, b, func() *group {
-		g := w.begin(t, b)
-		must(t, g.update(func(tx *Tx) error {
-			cost, err := tx.DueCost(enough)
-			if cost != 0 {
-				t.Errorf("it costs %d before the transaction has written", cost)
-			}
-			must(t, err)
-			f := Fields(tx)
-			must(t, f.String("own").SetUntil(nil, w.now))
-			n := 0
-			must(t, tx.Due(func(key string, whole bool) bool {
-				n++
-				return whole && key == "own"
-			}))
-			if cost, err = tx.DueCost(enough); cost != dueCost || n != 1 {
-				t.Errorf("its own key, one of %d, costs %d", n, cost)
-			}
-			return err
+	errs, _ := w.update(t, b, func(tx *Tx) error {
+		cost, err := tx.DueCost(enough)
+		if cost != 0 {
+			t.Errorf("it costs %d before the transaction has written", cost)
+		}
+		must(t, err)
+		f := Fields(tx)
+		must(t, f.String("own").SetUntil(nil, w.now))
+		n := 0
+		must(t, tx.Due(func(key string, whole bool) bool {
+			n++
+			return whole && key == "own"
 		}))
-		return g
-	}())
+		if cost, err = tx.DueCost(enough); cost != dueCost || n != 1 {
+			t.Errorf("its own key, one of %d, costs %d", n, cost)
+		}
+		return err
+	})
+	must(t, errs[0])
 }

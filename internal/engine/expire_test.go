@@ -17,8 +17,7 @@ func (w *world) wait(t *testing.T, d time.Duration, hosts ...*host) {
 	for end := w.now.Add(d); w.now.Before(end); {
 		w.now = w.now.Add(step)
 		for _, h := range hosts {
-			for again := true; again; again = h.engine.expiring.due {
-				w.commit(t, h, w.begin(t, h))
+			for w.round(t, h) {
 			}
 		}
 	}
@@ -277,14 +276,20 @@ func (w *world) until(d time.Duration) func(f crdt.Fields) error {
 // TestWhatIsWrittenOverAClearExpires clears everything, lets a key's time pass, and writes to the key again before what was
 // cleared is swept.
 func TestWhatIsWrittenOverAClearExpires(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 1})
+	w := newWorld(t, 1, worldConfig{hosts: 1, stepWork: 100})
 	h := w.hosts[0]
-	w.write(t, h, func(f crdt.Fields) error { return f.String("a").Set(nil) }) // is swept first
+	wait := func() { // in few steps
+		for range 20 {
+			w.now = w.now.Add(100 * time.Millisecond)
+			w.round(t, h)
+		}
+	}
+	w.write(t, h, func(f crdt.Fields) error { return fillSet(f, "a", 1000) }) // is swept first
 	w.write(t, h, w.until(time.Second))
 	w.write(t, h, func(f crdt.Fields) error { _, err := f.Clear(); return err })
-	w.wait(t, 2*time.Second, h)
+	wait()
 	w.write(t, h, w.until(time.Second))
-	w.wait(t, 2*time.Second, h)
+	wait()
 	if h.engine.Clears() == 0 {
 		t.Fatal("what was cleared is swept")
 	}
@@ -300,9 +305,7 @@ func TestWhatIsSetAgainAsItIsRemovedExpires(t *testing.T) {
 	h := w.hosts[0]
 	w.write(t, h, w.until(time.Second))
 	w.now = w.now.Add(time.Second)
-	g := w.begin(t, h)
-	must(t, g.update(func(tx *Tx) error { return w.until(time.Second)(Fields(tx)) }))
-	w.commit(t, h, g)
+	w.write(t, h, w.until(time.Second))
 	w.wantKeys(t, h, 1, 2)
 	w.wait(t, 2*time.Second, h)
 	w.wantKeys(t, h, 0, 0)

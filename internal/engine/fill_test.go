@@ -25,6 +25,10 @@ func (h *host) steps(t *testing.T, n int, fn func(rd *Ready)) {
 		must(t, CarryOut(rd.Writes, h.disk, h.disk.log))
 		fn(rd)
 		h.engine.Advance()
+		if s := rd.Sync; s != nil {
+			must(t, s.Run(h.disk, h.disk.log))
+			h.engine.SyncEnded(*s)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestDeathsWithinCheckpointsLeaveNothingBehind(t *testing.T) {
 		}
 		w := newWorld(t, seed, worldConfig{
 			hosts: 2, crashes: true, maxLog: []int64{1 << 30, 20_000, 2_000}[seed%3], maxBatch: 3 + int(seed%6),
-			maxDirty: []int64{0, 3000, 0, 20_000}[seed%4], ordered: seed%2 == 0, bases: seed%4 == 0,
+			maxDirty: []int64{0, 3000, 0, 20_000}[seed%4], stepWork: []int{100, 0, 500}[seed%3], ordered: seed%2 == 0, bases: seed%4 == 0,
 		})
 		w.connect(0, 1)
 		for range 500 {
@@ -40,22 +41,22 @@ func TestDeathsWithinCheckpointsLeaveNothingBehind(t *testing.T) {
 func (w *world) stepInHalves(t *testing.T, h *host) {
 	switch p := w.rng.IntN(100); {
 	case p < 35:
-		g := w.begin(t, h)
-		for range 1 + w.rng.IntN(3) {
-			must(t, g.update(func(tx *Tx) (err error) {
+		fns := make([]func(tx *Tx) error, 1+w.rng.IntN(3))
+		for i := range fns {
+			fns[i] = func(tx *Tx) (err error) {
 				for n := 1 + w.rng.IntN(3); n > 0 && err == nil; n-- {
 					err = w.mutateFew(Fields(tx))
 				}
 				return err
-			}))
+			}
 		}
-		w.commit(t, h, g)
+		errs, _ := w.update(t, h, fns...)
+		must(t, errors.Join(errs...))
 		w.ask(t, h)
 	case p < 65:
 		w.saveInHalves(t, h)
 	case p < 75:
-		_, err := h.engine.Sweep()
-		must(t, err)
+		w.round(t, h)
 	case p < 81:
 		w.restart(t, h, []string{"crashes", "is killed", "is killed", "is killed", "closes"}[w.rng.IntN(5)])
 		w.connect(0, 1)

@@ -170,12 +170,10 @@ func runLimits(t *testing.T, script []byte) {
 		if why := h.engine.Damaged(); why != nil {
 			t.Fatalf("host %d: %v", h.i, why)
 		}
-		for w.upkeep(t, h) {
-		}
+		w.maintain(t, h)
 	}
 	for _, h := range w.hosts[:2] {
-		for w.upkeep(t, h) {
-		}
+		w.maintain(t, h)
 		reopen(h)
 	}
 	if err := repairAll(a.engine, c.engine); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/peerd/peerd/store/mem"
 )
 
-// heal runs all links, and does for each host what its shell would, until nothing is left to heal.
+// heal lets time pass until nothing is left to heal.
 func (w *world) heal(t *testing.T) {
 	t.Helper()
 	for round := range 3000 {
@@ -35,31 +35,15 @@ func (w *world) heal(t *testing.T) {
 
 func (w *world) healRound(t *testing.T) {
 	t.Helper()
-	for i, h := range w.hosts {
+	w.now = w.now.Add(tickEvery)
+	for _, h := range w.hosts {
 		if w.cfg.crashes && w.rng.IntN(200) == 0 {
 			w.kill(t, h)
 		}
-		for j := range w.hosts {
-			w.pump(t, i, j)
-			w.deliver(t, i, j)
-		}
+		h.due = true
+		w.turn(t, h)
 		w.stepRepairs(t)
-		h.engine.Tick(h.engine.Repairing())
-		if err := w.lookAfter(h); err != nil {
-			t.Fatal(err)
-		}
 	}
-}
-
-// lookAfter does what a shell does after each step.
-func (w *world) lookAfter(h *host) error {
-	if h.engine.DiscardDue() {
-		if err := h.engine.Discard(); err != nil {
-			return err
-		}
-	}
-	_, err := h.engine.CatchUp(w.now, true)
-	return err
 }
 
 // kill ends a host's process, and starts it and its links again.
@@ -127,7 +111,13 @@ func (w *world) wantEach(t *testing.T, want string) {
 func (w *world) discarded(t *testing.T, h *host) {
 	t.Helper()
 	h.engine.setDamaged(errors.New("rot"))
-	for range 100 {
+	w.untilDiscarded(t, h)
+}
+
+// untilDiscarded lets time pass until a host has discarded its cells.
+func (w *world) untilDiscarded(t *testing.T, h *host) {
+	t.Helper()
+	for range 200 {
 		if w.healRound(t); h.engine.Rebuilding() {
 			return
 		}
@@ -261,32 +251,11 @@ func TestADamagedHostWaitsForWhatItReliedOn(t *testing.T) {
 		t.Fatal("not noticed")
 	}
 	w.connect(0, 1)
-	for range 200 {
-		for i := range 2 {
-			w.pump(t, i, 1-i)
-			w.deliver(t, i, 1-i)
-		}
-		if err := w.lookAfter(a); err != nil {
-			t.Fatal(err)
-		}
-		if a.engine.Rebuilding() {
-			break
-		}
-	}
-	if !a.engine.Rebuilding() {
-		t.Fatal("it was not discarded")
-	}
+	w.untilDiscarded(t, a)
 	w.cut(0, 1) // the good peer restarts just then
 	w.connect(0, 2)
 	for range 100 {
-		w.pump(t, 0, 2)
-		w.deliver(t, 0, 2)
-		w.pump(t, 2, 0)
-		w.deliver(t, 2, 0)
-		w.stepRepairs(t)
-		if err := w.lookAfter(a); err != nil {
-			t.Fatal(err)
-		}
+		w.healRound(t)
 	}
 	t.Logf("rebuilding %v; context %v", a.engine.Rebuilding(), a.engine.seen)
 	w.connect(0, 1)

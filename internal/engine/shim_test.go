@@ -26,7 +26,7 @@ type Committed struct {
 	Deltas []*delta.Delta
 }
 
-// Commit commits the group, with a sync if that is wanted, and does what must be done before the next one.
+// Commit commits the group, with a sync if that is wanted.
 func (g *group) Commit(sync bool) (done Committed, err error) {
 	r := g.r
 	if err := r.carry(); err != nil {
@@ -36,15 +36,7 @@ func (g *group) Commit(sync bool) (done Committed, err error) {
 	if sync && len(done.Deltas) > 0 {
 		r.write(Write{SyncLog: true})
 	}
-	return done, r.keepPace(g.now)
-}
-
-func (r *replica) keepPace(now time.Time) error {
-	err := r.carry()
-	for err == nil && r.late() && !r.fills() {
-		err = cmp.Or(r.pace(now), r.carry())
-	}
-	return err
+	return done, r.carry()
 }
 
 // stage is how a repair stages what differs.
@@ -66,7 +58,7 @@ func (r *replica) Sweep() (more bool, err error) {
 	if more, err = r.sweepSome(); err != nil {
 		return more, err
 	}
-	return more, r.keepPace(r.wallTime())
+	return more, r.carry()
 }
 
 // Maintain takes a step of a checkpoint, or of cutting the log.
@@ -132,17 +124,6 @@ func (e *Engine) Discard() error {
 func (e *Engine) Reapply(now time.Time) (done bool, err error) {
 	e.reapply(now, func() { e.Rebase(); done = true })
 	return done, e.carry()
-}
-
-// CatchUp ends a rebuild, if all is here.
-func (e *Engine) CatchUp(now time.Time, roomy bool) (rebuilt bool, err error) {
-	was := e.rebuilding
-	if e.wall, e.room = now, Roomy; !roomy {
-		e.room = Scarce
-	}
-	e.catchUp()
-	err = e.carry()
-	return was && !e.rebuilding, err
 }
 
 // PinFor pins the present moment for a neighbour's repair.

@@ -103,7 +103,7 @@ func wantNothing(t *testing.T, when string, d *disk) {
 // TestWhatAClearHidesIsDeletedThoughItCameAgain has a member of a cleared set come and go before
 // it is swept.
 func TestWhatAClearHidesIsDeletedThoughItCameAgain(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 1})
+	w := newWorld(t, 1, worldConfig{hosts: 1, stepWork: 30})
 	h := w.hosts[0]
 	w.write(t, h, func(f crdt.Fields) error { return fillSet(f, "s", 20) })
 	w.write(t, h, func(f crdt.Fields) error { _, err := f.Remove("s"); return err })

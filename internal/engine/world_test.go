@@ -25,6 +25,7 @@ func configOf(seed uint64) worldConfig {
 
 		derivedBytes: []int{0, 40}[seed/2%2], // so that derived records take several of the log
 		ordered:      seed%5 == 3 || seed%7 == 4,
+		stepWork:     []int{0, 100, 1000}[seed/2%3], // so that sweeps and frames take several
 		maxDirty:     []int64{0, 3000, 0, 0, 20_000}[seed%5],
 	}
 }
