@@ -252,7 +252,7 @@ func TestAReplicaBeginsInALogThatWasCut(t *testing.T) {
 // TestARebuildReadsNothingThatItsReplicaGaveUp has a replica discard its cells while another one keeps the log from
 // before what the first one has given up, and cuts it then.
 func TestARebuildReadsNothingThatItsReplicaGaveUp(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{})
+	w := newWorld(t, 1, worldConfig{hosts: 2})
 	l := &hall{mem.New(), mem.NewLog(), []store.Position{0, 0}}
 	nodes := l.openAll(t, Config{NewID: w.newID, MaxLogBytes: 20_000})
 	w.put(t, nodes[1], "early", nil)
@@ -271,8 +271,10 @@ func TestARebuildReadsNothingThatItsReplicaGaveUp(t *testing.T) {
 	if l.log.First() == 0 {
 		t.Fatal("nothing was cut")
 	}
-	if _, err := nodes[0].Reapply(w.now); err != nil {
-		t.Fatal(err)
+	w.hosts[0].engine = nodes[0]
+	w.connect(0, 1)
+	for range 10 {
+		w.healRound(t)
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -101,36 +102,27 @@ func repairSome(from, to *Engine, messages int) (ended bool, err error) {
 		return false, err
 	}
 	defer source.Close()
-	response, tables, err := gather(source, to)
-	if err != nil {
-		return false, err
+	to.Connect("source", 0)
+	defer to.Disconnect("source")
+	if to.startPull("source"); to.pull == nil {
+		return false, ErrBusy
 	}
-	repair, err := to.beginRepair(response.Context, response.Heads, tables...)
-	if err != nil {
-		return false, err
+	p := to.pull
+	err = to.drive(p, source, 1<<19, func() bool {
+		if p.repair != nil && !p.fetched {
+			messages--
+		}
+		return p.fetched || messages > 0 || p.repair == nil
+	})
+	if !p.Over {
+		to.Fail(p, cmp.Or(err, errNoStream))
 	}
-	if err := to.carry(); err != nil {
-		return false, err
-	}
-	repair.write = to.stage
-	response.Context, response.Heads = repair.target, repair.heads
-	p := repair.puller()
-	for ; messages > 0; messages-- {
-		request, done, err := p.Handle(response)
-		if err != nil {
-			return false, err
-		}
-		if done {
-			return true, to.FinishRepair(repair)
-		}
-		if response, err = antientropy.Serve(source, request); err != nil {
-			return false, err
-		}
-		if response, err = antientropy.DecodeResponse(antientropy.EncodeResponse(response)); err != nil {
-			return false, err
+	for busy := true; busy && !errors.Is(err, errDied); busy = to.Busy() {
+		if failed := to.stepAlone(); failed != nil {
+			return false, failed
 		}
 	}
-	return false, to.AbortRepair(repair)
+	return err == nil && p.Over && p.Err == nil, err
 }
 
 // dieEverywhere runs step on a copy of a host's disk that dies at its first commit, then at its second,
@@ -420,7 +412,7 @@ func TestAPullTellsHowFarItIs(t *testing.T) {
 		b.startPull("1")
 		p := b.pull
 		last := Progress{}
-		must(t, b.drive(t, p, source, 1<<10, func() bool {
+		must(t, b.drive(p, source, 1<<10, func() bool {
 			now := p.Progress()
 			if now.Cells < last.Cells || last.Of > 0 && now.Of != source.Count() || now.Bytes < last.Bytes {
 				t.Fatalf("it is at %+v after %+v", now, last)

@@ -42,7 +42,7 @@ func TestDamagedHostsDoNotCountOnEachOther(t *testing.T) {
 }
 
 func TestARebuildRemovesARottenMark(t *testing.T) {
-	w := newWorld(t, 7, worldConfig{hosts: 1})
+	w := newWorld(t, 7, worldConfig{hosts: 2})
 	a := w.hosts[0]
 	w.write(t, a, func(f crdt.Fields) error { return f.String("k").Set([]byte("x")) })
 	mark := &store.Batch{}
@@ -57,9 +57,9 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 	if err := a.engine.Discard(); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := a.engine.Reapply(w.now); !done || err != nil {
-		t.Fatal(done, err)
-	}
+	w.connect(0, 1)
+	w.heal(t)
+	w.cut(0, 1)
 	for i := range 2 {
 		w.open(t, a)
 		if a.engine.Damaged() != nil {
@@ -218,7 +218,7 @@ func TestALargeRepairThatMeetsRotHasAllCellsChecked(t *testing.T) {
 	b.engine.Connect("1", 1)
 	b.engine.startPull("1")
 	p := b.engine.pull
-	err = b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched })
+	err = b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched })
 	if !errors.Is(err, store.ErrCorrupt) {
 		t.Fatalf("the repair ends with %v", err)
 	}

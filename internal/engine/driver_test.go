@@ -140,19 +140,50 @@ func hostOf(id gossip.NeighbourID) int {
 func (w *world) round(t testing.TB, h *host) (more bool) {
 	t.Helper()
 	for busy := true; busy; busy = h.engine.Busy() {
-		must(t, h.engine.Step(w.now, w.now))
-		rd := h.engine.Ready()
-		must(t, CarryOut(rd.Writes, h.engine.st.(store.Store), h.engine.logs.(store.Log)))
-		h.engine.Advance()
+		rd, err := h.engine.takeStep(w.now)
+		must(t, err)
 		h.due, h.at, h.closed = rd.Again, rd.At, rd.Closed
 		w.act(t, h, rd)
 		if h.sync != nil && (!w.cfg.crashes || w.rng.IntN(2) == 0) {
-			must(t, h.sync.Run(h.engine.st.(store.Store), h.engine.logs.(store.Log)))
-			h.engine.SyncEnded(*h.sync)
+			must(t, h.engine.endSync(h.sync))
 			h.sync, h.due = nil, true
 		}
 	}
 	return h.due || h.sync != nil
+}
+
+// takeStep has an engine take a step, and does its writes.
+func (e *Engine) takeStep(now time.Time) (rd *Ready, err error) {
+	if err = e.Step(now, now); err != nil {
+		return nil, err
+	}
+	rd = e.Ready()
+	if err = CarryOut(rd.Writes, e.st.(store.Store), e.logs.(store.Log)); err == nil {
+		e.Advance()
+	}
+	return rd, err
+}
+
+// endSync does a sync that a Ready wants done.
+func (e *Engine) endSync(s *Syncing) error {
+	err := s.Run(e.st.(store.Store), e.logs.(store.Log))
+	if err == nil {
+		e.SyncEnded(*s)
+	}
+	return err
+}
+
+// stepAlone has an engine take a step without links, and ends at once what it wants done beside it.
+func (e *Engine) stepAlone() error {
+	rd, err := e.takeStep(e.now)
+	if err == nil && rd.Sync != nil {
+		err = e.endSync(rd.Sync)
+	}
+	if err == nil && rd.Verify != nil {
+		e.Verified(rd.Verify.Verify(func() bool { return false }))
+		rd.Verify.Close()
+	}
+	return err
 }
 
 // act does what a Ready wants done once its writes are.

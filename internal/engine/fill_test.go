@@ -25,28 +25,34 @@ func (h *host) steps(t *testing.T, n int, fn func(rd *Ready)) {
 		must(t, CarryOut(rd.Writes, h.disk, h.disk.log))
 		fn(rd)
 		h.engine.Advance()
-		if s := rd.Sync; s != nil {
-			must(t, s.Run(h.disk, h.disk.log))
-			h.engine.SyncEnded(*s)
+		if rd.Sync != nil {
+			must(t, h.engine.endSync(rd.Sync))
 		}
 	}
 }
 
-// drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as
-// goesOn says.
-func (e *Engine) drive(t *testing.T, p *Pull, source *Pinned, pieces int, goesOn func() bool) (err error) {
-	t.Helper()
+// drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as goesOn
+// says, or until it is over.
+func (e *Engine) drive(p *Pull, source *Pinned, pieces int, goesOn func() bool) (err error) {
 	for question, asks := p.Start(), true; err == nil && goesOn(); {
 		if asks {
-			answer, failed := antientropy.ServeIn(pieces, source, question)
-			must(t, failed)
-			question, asks, err = p.Go(answer, e.stage)
+			var answer antientropy.Response
+			if answer, err = antientropy.ServeIn(pieces, source, question); err == nil {
+				answer, err = antientropy.DecodeResponse(antientropy.EncodeResponse(answer))
+			}
+			if err == nil {
+				question, asks, err = p.Go(answer, e.stage)
+			}
 			continue
 		}
 		e.Take(p)
-		for p.repair == nil {
-			e.settle()
-			must(t, e.carry())
+		for !p.Over && (p.repair == nil || p.fetched) {
+			if err := e.stepAlone(); err != nil {
+				return err
+			}
+		}
+		if p.Over {
+			return p.Err
 		}
 		question, asks, err = p.Resume(e.stage)
 	}
@@ -95,7 +101,7 @@ func beginsFilling(t *testing.T, seed uint64) (*world, *host, *Pinned) {
 func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
 	w, b, source := beginsFilling(t, 6)
 	e, p := b.engine, b.engine.pull
-	must(t, e.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, e.drive(p, source, 512<<10, func() bool { return !p.fetched }))
 	e.Take(p)
 	told := 0
 	for during := true; during; {
@@ -231,7 +237,7 @@ func (h *host) fetch(t *testing.T, from *host) *Pull {
 	h.engine.Connect(name(from.i), 1)
 	h.engine.startPull(name(from.i))
 	p := h.engine.pull
-	must(t, h.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, h.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
 	return p
 }
 
@@ -302,7 +308,7 @@ func TestAFillingOfWhichSomethingWasNotWrittenDoesNotGoOn(t *testing.T) {
 		_, b, source := beginsFilling(t, 1)
 		p := b.engine.pull
 		asked := 0
-		must(t, b.engine.drive(t, p, source, 4096, func() bool { asked++; return asked < 8 }))
+		must(t, b.engine.drive(p, source, 4096, func() bool { asked++; return asked < 8 }))
 		if lost {
 			p.Unwritten()
 		}
@@ -339,7 +345,7 @@ func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
 		if p == nil {
 			t.Fatal("no repair began")
 		}
-		err := b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched })
+		err := b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched })
 		if err == nil {
 			return
 		}
@@ -412,7 +418,7 @@ func TestADigestIsOfOneState(t *testing.T) {
 	b.engine.Connect("1", 1)
 	b.engine.startPull("1")
 	p := b.engine.pull
-	must(t, b.engine.drive(t, p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
 	b.engine.Take(p)
 	look()
 	for b.engine.Busy() {

@@ -205,14 +205,15 @@ func TestARepairAcrossAForkIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer source.Close()
-	a.engine.Connect("1", 1)
+	a.engine.Connect("1", 0)
 	if _, err := a.engine.beginRepairFrom("1", source.seen, source.heads); !errors.Is(err, ErrForked) {
 		t.Errorf("the repair begins: %v", err)
 	}
 	if !a.engine.Quarantined("1") {
 		t.Error("the neighbour is not in quarantine")
 	}
-	if _, err := a.engine.PinFor("1"); !errors.Is(err, ErrForked) {
+	a.engine.Serve("1", func(_ *Pinned, why error) { err = why })
+	if w.round(t, a); !errors.Is(err, ErrForked) {
 		t.Errorf("it would be served a repair: %v", err)
 	}
 }

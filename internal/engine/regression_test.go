@@ -200,11 +200,8 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	}
 	hello := func(from int) {
 		frame, _ := w.hosts[from].engine.Next(name(2))
-		g := c.engine.newGroup(w.now)
-		if err := c.engine.receiveIn(g, name(from), frame); err != nil {
-			t.Fatal(err)
-		}
-		w.commit(t, c, g)
+		c.engine.Receive(&Frame{From: name(from), Data: frame})
+		w.round(t, c)
 	}
 	hello(0)
 	hello(1)
@@ -230,21 +227,9 @@ func TestADigestThatArrivesWithTheDeltasItIsAboutIsNoAlarm(t *testing.T) {
 	if deltas[0] != 2 || digest[0] != 6 {
 		t.Fatalf("frames of kinds %d and %d, want deltas and a digest", deltas[0], digest[0])
 	}
-	g := c.engine.newGroup(w.now)
-	if err := c.engine.receiveIn(g, name(0), deltas); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.engine.receiveIn(g, name(1), digest); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := g.Commit(false); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range c.engine.Events() {
-		if e.Kind == gossip.Damaged {
-			t.Error("a false alarm: Damaged")
-		}
-	}
+	c.engine.Receive(&Frame{From: name(0), Data: deltas})
+	c.engine.Receive(&Frame{From: name(1), Data: digest})
+	w.round(t, c) // which fails after an alarm
 }
 
 func TestALongAddressOfAnUnknownTypeIsKept(t *testing.T) {
@@ -393,14 +378,9 @@ func TestAHelloThatArrivesWithDeltasIsAnsweredFromTheLogAfterThem(t *testing.T) 
 	if err != nil || hello == nil || hello[0] != 1 {
 		t.Fatalf("frame %v (%v), want a hello", hello, err)
 	}
-	g := c.engine.newGroup(w.now)
-	if err := c.engine.receiveIn(g, name(0), deltas); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.engine.receiveIn(g, name(1), hello); err != nil {
-		t.Fatal(err)
-	}
-	w.commit(t, c, g)
+	c.engine.Receive(&Frame{From: name(0), Data: deltas})
+	c.engine.Receive(&Frame{From: name(1), Data: hello})
+	w.round(t, c)
 	for {
 		frame, err := c.engine.Next(name(1))
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/store"
 )
@@ -91,18 +90,6 @@ func (r *replica) FinishRepair(p *repairSession) error {
 	return cmp.Or(r.carry(), p.failed)
 }
 
-// FinishRepair is replica.finishRepair; neighbours are told.
-func (e *Engine) FinishRepair(p *repairSession) error {
-	if e.Quarantined(p.source) {
-		return cmp.Or(e.AbortRepair(p), ErrForked)
-	}
-	if err := e.replica.FinishRepair(p); err != nil {
-		return err
-	}
-	e.Rebase()
-	return nil
-}
-
 // checkAll reads all cells, as is done after opening.
 func (e *Engine) checkAll() error {
 	e.checkOpened()
@@ -118,22 +105,4 @@ func (e *Engine) checkAll() error {
 func (e *Engine) Discard() error {
 	e.discard()
 	return e.carry()
-}
-
-// Reapply ends a rebuild, if it can.
-func (e *Engine) Reapply(now time.Time) (done bool, err error) {
-	e.reapply(now, func() { e.Rebase(); done = true })
-	return done, e.carry()
-}
-
-// PinFor pins the present moment for a neighbour's repair.
-func (e *Engine) PinFor(to gossip.NeighbourID) (pinned *Pinned, err error) {
-	e.Serve(to, func(p *Pinned, why error) { pinned, err = p, why })
-	e.settle()
-	return pinned, err
-}
-
-// receiveIn takes a frame into a group.
-func (e *Engine) receiveIn(g *group, from gossip.NeighbourID, frame []byte) error {
-	return e.Mesh.Receive(from, frame, e.offer(g))
 }
