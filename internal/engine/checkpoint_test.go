@@ -45,9 +45,7 @@ func TestARebuildDoesNotSyncWithoutEnd(t *testing.T) {
 	w.settle(t)
 	w.discarded(t, h)
 	w.cut(0, 1)
-	g := h.engine.newGroup(w.now)
-	must(t, g.update(func(tx *Tx) error { return counted(1)(Fields(tx)) }))
-	w.commit(t, h, g)
+	w.writeAlone(t, h, counted(1))
 	w.now = w.now.Add(2 * checkpointEvery)
 	for i := 0; w.round(t, h); i++ {
 		if i > 100 {
@@ -82,7 +80,7 @@ func TestASyncIsOfWhatWasWrittenBeforeIt(t *testing.T) {
 	checkpoint := func(values ...string) {
 		t.Helper()
 		for _, v := range values {
-			w.write(t, h, put(v))
+			w.writeAlone(t, h, put(v))
 		}
 		must(t, h.disk.log.Sync())
 		for e.freeze(w.now); e.saving != nil; {

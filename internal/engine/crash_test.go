@@ -569,7 +569,7 @@ func TestAFillingEndsWithTheFirstCommit(t *testing.T) {
 	repair.write = b.engine.stage
 	must(t, repair.Add(dotted.KeyAddress("k").Type(crdt.TypeString), []dotted.Entry{{Dot: crdt.Dot{Replica: 1, Counter: 1}}}))
 	w.check(t, b)
-	w.write(t, b, func(f crdt.Fields) error { _, err := f.Set("s").Add("own"); return err })
+	w.writeAlone(t, b, func(f crdt.Fields) error { _, err := f.Set("s").Add("own"); return err })
 	for range 3 { // a checkpoint is due
 		_, err := b.engine.Maintain(w.now.Add(2 * checkpointEvery))
 		must(t, err)

@@ -274,6 +274,14 @@ func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 	must(t, w.try(t, h, fn))
 }
 
+// writeAlone commits a transaction without a step of the engine, which might sync, or go on with a checkpoint.
+func (w *world) writeAlone(t testing.TB, h *host, fn func(f crdt.Fields) error) {
+	t.Helper()
+	g := h.engine.newGroup(w.now)
+	must(t, g.update(func(tx *Tx) error { return fn(Fields(tx)) }))
+	w.commit(t, h, g)
+}
+
 // transact does something random at a host.
 func (w *world) transact(t testing.TB, h *host) {
 	t.Helper()
