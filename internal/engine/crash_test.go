@@ -559,33 +559,35 @@ func TestAfterADoubtNothingSoundIsDoubted(t *testing.T) {
 	}
 }
 
-// TestAFillingEndsWithTheFirstCommit writes to a replica that is filled: nothing of what came stays, nothing is shown of it
-// meanwhile, and the next repair brings it.
+// TestAFillingEndsWithTheFirstCommit writes to a replica that is filled, when some of it or all has come, and has its host
+// be slow to end the pull: nothing of what came stays, nothing is shown of it meanwhile, and the next repair brings it.
 func TestAFillingEndsWithTheFirstCommit(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 2})
-	a, b := w.hosts[0], w.hosts[1]
-	w.fillMixed(t, a)
-	repair := gatherAndBegin(t, a.engine, b.engine)
-	repair.write = b.engine.stage
-	must(t, repair.Add(dotted.KeyAddress("k").Type(crdt.TypeString), []dotted.Entry{{Dot: crdt.Dot{Replica: 1, Counter: 1}}}))
-	w.check(t, b)
-	w.writeAlone(t, b, func(f crdt.Fields) error { _, err := f.Set("s").Add("own"); return err })
-	for range 3 { // a checkpoint is due
-		_, err := b.engine.Maintain(w.now.Add(2 * checkpointEvery))
-		must(t, err)
+	for _, all := range []bool{false, true} {
+		w, b, source := beginsFilling(t, 1)
+		p, asked := b.engine.pull, 0
+		must(t, b.engine.drive(p, source, 4096, func() bool { asked++; return !p.fetched && (all || asked < 8) }))
+		w.check(t, b)
+		b.engine.Submit(&wish{fns: []func(*Tx) error{
+			func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("own"); return err },
+		}})
+		b.steps(t, int(2*checkpointEvery/tickEvery), func(rd *Ready) { w.noteCommitted(t, b, rd.Committed) })
+		w.check(t, b)
+		if all {
+			b.engine.Take(p)
+		} else {
+			b.engine.Fail(p, errNoStream)
+		}
+		must(t, b.engine.carry())
+		if !errors.Is(p.Err, ErrBusy) {
+			t.Errorf("the filling ends with %v", p.Err)
+		}
+		if n := len(recordsOf(t, b.disk)); n != 0 {
+			t.Errorf("%d records are left", n)
+		}
+		w.check(t, b)
+		must(t, repairAll(w.hosts[0].engine, b.engine))
+		w.check(t, b)
 	}
-	w.check(t, b)
-	if err := b.engine.FinishRepair(repair); !errors.Is(err, ErrBusy) {
-		t.Errorf("the filling ends with %v", err)
-	}
-	repair.local.Close()
-	must(t, b.engine.carry())
-	if n := len(recordsOf(t, b.disk)); n != 0 {
-		t.Errorf("%d records are left", n)
-	}
-	w.check(t, b)
-	must(t, repairAll(a.engine, b.engine))
-	w.check(t, b)
 }
 
 // reads is a transaction that reads the members of a set.
