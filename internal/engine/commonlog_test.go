@@ -130,19 +130,20 @@ func TestAFillingKeepsNothingOfTheLog(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		l, _, engines := w.besideABusyOne(t)
 		filled := engines[1]
-		var repair *repairSession
+		var p *Pull
 		if waits {
 			_, err := repairSome(source, filled, 6)
 			must(t, err)
 		} else {
-			repair = gatherAndBegin(t, source, filled)
+			p = filled.compares(t, source)
 		}
 		w.writeMuch(t, engines)
 		if size, bound := l.log.Size(), engines[0].LogBound(); size > bound {
 			t.Errorf("the filling waits: %v, and the log has %d bytes, bound %d", waits, size, bound)
 		}
 		if !waits {
-			must(t, filled.AbortRepair(repair))
+			filled.Fail(p, errNoStream)
+			must(t, filled.carry())
 		}
 		if !filled.Parked() {
 			t.Fatalf("the filling waits: %v, and what came is given up for what others write", waits)

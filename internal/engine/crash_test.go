@@ -12,7 +12,6 @@ import (
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/store"
 )
@@ -59,34 +58,6 @@ func (w *world) opened(t testing.TB, m medium) *Engine {
 	e := newEngine(r)
 	must(t, e.checkAll())
 	return e
-}
-
-// gather gets a source's context, and the bases that it needs.
-func gather(source *Pinned, to *Engine) (response antientropy.Response, tables []delta.Table, err error) {
-	g := antientropy.Gather(to.Vector())
-	for q, done := g.Start(), false; !done; {
-		if response, err = antientropy.Serve(source, q); err != nil {
-			return response, nil, err
-		}
-		if q, done, err = g.Handle(response); err != nil {
-			return response, nil, err
-		}
-	}
-	return response, g.Tables(), nil
-}
-
-// gatherAndBegin begins a repair of one host, which is empty, from another.
-func gatherAndBegin(t *testing.T, from, to *Engine) *repairSession {
-	t.Helper()
-	source, err := from.Pin()
-	must(t, err)
-	t.Cleanup(source.Close)
-	response, tables, err := gather(source, to)
-	must(t, err)
-	p, err := to.beginRepair(response.Context, response.Heads, tables...)
-	must(t, err)
-	must(t, to.carry())
-	return p
 }
 
 // repairAll runs a repair of one host from another to its end or its first error.
@@ -404,13 +375,8 @@ func TestAPullTellsHowFarItIs(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2, maxLog: 1})
 	a, b := w.hosts[0], w.hosts[1].engine
 	w.fillMixed(t, a)
-	source, err := a.engine.Pin()
-	must(t, err)
-	defer source.Close()
-	b.Connect("1", 1)
 	for i := range 2 {
-		b.startPull("1")
-		p := b.pull
+		p, source := b.pulls(t, a.engine)
 		last := Progress{}
 		must(t, b.drive(p, source, 1<<10, func() bool {
 			now := p.Progress()
@@ -474,14 +440,12 @@ func TestAFilledCheckpointNamesWhatIsSynced(t *testing.T) {
 	w := newWorld(t, 6, worldConfig{hosts: 2, shared: true})
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
-	p := gatherAndBegin(t, a.engine, b.engine)
-	must(t, p.fill.close(b.engine.stage))
-	parts, err := b.engine.takeRepair(p)
-	must(t, err)
-	b.engine.begin(parts...)
+	p, source := b.engine.pulls(t, a.engine)
+	must(t, b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
+	b.engine.Take(p)
 	log := b.engine.logs.(*busyLog)
 	for b.engine.Busy() {
-		_, _, err = log.beside.Append(make([]byte, 50))
+		_, _, err := log.beside.Append(make([]byte, 50))
 		must(t, err)
 		must(t, b.engine.goOn())
 		must(t, CarryOut(b.engine.writes, b.engine.st.(store.Store), log))
@@ -616,11 +580,10 @@ func TestWhatIsNotShownIsNotReadBesideStepsEither(t *testing.T) {
 	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 1 || u.err != nil {
 		t.Errorf("what was committed: %d have run, %d members, %v", next, u.found, u.err)
 	}
-	repair := gatherAndBegin(t, a.engine, b.engine)
+	b.engine.compares(t, a.engine)
 	if next := b.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 0 {
 		t.Errorf("while the replica is filled: %d have run, %d members", next, u.found)
 	}
-	repair.local.Close()
 	g := a.engine.newGroup(w.now)
 	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("z"); return err }))
 	g.commit()

@@ -212,13 +212,8 @@ func TestALargeRepairThatMeetsRotHasAllCellsChecked(t *testing.T) {
 	}
 	w.write(t, b, func(f crdt.Fields) error { return f.String(rotten).Set([]byte("x")) })
 	b.spoil(t, func(rot *store.Batch) { rot.Delete(place(prefixCell, at(rotten))) })
-	source, err := a.engine.Pin()
-	must(t, err)
-	defer source.Close()
-	b.engine.Connect("1", 1)
-	b.engine.startPull("1")
-	p := b.engine.pull
-	err = b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched })
+	p, source := b.engine.pulls(t, a.engine)
+	err := b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched })
 	if !errors.Is(err, store.ErrCorrupt) {
 		t.Fatalf("the repair ends with %v", err)
 	}

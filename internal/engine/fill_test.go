@@ -31,6 +31,25 @@ func (h *host) steps(t *testing.T, n int, fn func(rd *Ready)) {
 	}
 }
 
+// pulls has an engine begin to pull from another, and returns the moment that it is to ask.
+func (e *Engine) pulls(t testing.TB, from *Engine) (p *Pull, source *Pinned) {
+	t.Helper()
+	source, err := from.Pin()
+	must(t, err)
+	t.Cleanup(source.Close)
+	e.Connect("1", 1)
+	e.startPull("1")
+	return e.pull, source
+}
+
+// compares has that go on until the comparison begins, with nothing fetched.
+func (e *Engine) compares(t testing.TB, from *Engine) *Pull {
+	t.Helper()
+	p, source := e.pulls(t, from)
+	must(t, e.drive(p, source, 512<<10, func() bool { return p.repair == nil }))
+	return p
+}
+
 // drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as goesOn
 // says, or until it is over.
 func (e *Engine) drive(p *Pull, source *Pinned, pieces int, goesOn func() bool) (err error) {
@@ -88,11 +107,7 @@ func beginsFilling(t *testing.T, seed uint64) (*world, *host, *Pinned) {
 	w := newWorld(t, seed, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
-	source, err := a.engine.Pin()
-	must(t, err)
-	t.Cleanup(source.Close)
-	b.engine.Connect("1", 1)
-	b.engine.startPull("1")
+	_, source := b.engine.pulls(t, a.engine)
 	return w, b, source
 }
 
@@ -231,12 +246,7 @@ func fetchedRepair(t *testing.T) (w *world, b *host, p *Pull) {
 // fetch has a host fetch and stage a repair from another, and take nothing of it.
 func (h *host) fetch(t *testing.T, from *host) *Pull {
 	t.Helper()
-	source, err := from.engine.Pin()
-	must(t, err)
-	t.Cleanup(source.Close)
-	h.engine.Connect(name(from.i), 1)
-	h.engine.startPull(name(from.i))
-	p := h.engine.pull
+	p, source := h.engine.pulls(t, from.engine)
 	must(t, h.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
 	return p
 }
@@ -335,13 +345,8 @@ func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
 		}
 	}
 	w.write(t, a, func(f crdt.Fields) error { return f.Register("r0").Set([]byte("new")) })
-	b.engine.Connect("1", 1)
-	source, err := a.engine.Pin()
-	must(t, err)
-	defer source.Close()
 	for attempt := range 3 {
-		b.engine.startPull("1")
-		p := b.engine.pull
+		p, source := b.engine.pulls(t, a.engine)
 		if p == nil {
 			t.Fatal("no repair began")
 		}
@@ -402,9 +407,6 @@ func TestADigestIsOfOneState(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
-	source, err := a.engine.Pin()
-	must(t, err)
-	defer source.Close()
 	nothing, empty, _ := b.engine.Digest()
 	between := false
 	look := func() {
@@ -415,9 +417,7 @@ func TestADigestIsOfOneState(t *testing.T) {
 		}
 		between = between || mixed
 	}
-	b.engine.Connect("1", 1)
-	b.engine.startPull("1")
-	p := b.engine.pull
+	p, source := b.engine.pulls(t, a.engine)
 	must(t, b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
 	b.engine.Take(p)
 	look()

@@ -318,9 +318,8 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.engine.AbortRepair(p); err != nil { // as Discard does while the puller is under way
-		t.Fatal(err)
-	}
+	a.engine.abortRepair(p) // as Discard does while the puller is under way
+	must(t, a.engine.carry())
 	p.write = a.engine.stage
 	p.next = 5000
 	_ = p.Add(dotted.KeyAddress("ghost").Type('v'), []dotted.Entry{{Dot: crdt.Dot{Replica: 77, Counter: 3}, Payload: make([]byte, 2<<20)[:1<<20]}})

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"time"
 
@@ -66,28 +65,6 @@ func (r *replica) Maintain(now time.Time) (more bool, err error) {
 		return more, err
 	}
 	return more, r.carry()
-}
-
-// AbortRepair ends a repair without effect.
-func (r *replica) AbortRepair(p *repairSession) error {
-	r.abortRepair(p)
-	p.local.Close()
-	return r.carry()
-}
-
-// FinishRepair takes a repair over.
-func (r *replica) FinishRepair(p *repairSession) error {
-	if p.write = r.stage; p.fill == nil || !p.fill.ended.Load() {
-		if err := p.close(); err != nil {
-			return err
-		}
-	}
-	parts, err := r.takeRepair(p)
-	if err != nil {
-		return err
-	}
-	r.begin(parts...)
-	return cmp.Or(r.carry(), p.failed)
 }
 
 // checkAll reads all cells, as is done after opening.
