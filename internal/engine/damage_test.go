@@ -62,8 +62,8 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 	w.cut(0, 1)
 	for i := range 2 {
 		w.open(t, a)
-		if a.engine.Damaged() != nil {
-			t.Errorf("open %d after the rebuild: %v", i, a.engine.Damaged())
+		if why := a.engine.Damaged(); why != nil || a.engine.Rebuilding() {
+			t.Errorf("open %d after the rebuild: it is damaged: %v, rebuilding: %v", i, why, a.engine.Rebuilding())
 		}
 	}
 }
