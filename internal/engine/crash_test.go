@@ -531,9 +531,7 @@ func TestAFillingEndsWithTheFirstCommit(t *testing.T) {
 		p, asked := b.engine.pull, 0
 		must(t, b.engine.drive(p, source, 4096, func() bool { asked++; return !p.fetched && (all || asked < 8) }))
 		w.check(t, b)
-		b.engine.Submit(&wish{fns: []func(*Tx) error{
-			func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("own"); return err },
-		}})
+		b.engine.Submit(wishFor(func(tx *Tx) error { return added("s", "own")(Fields(tx)) }))
 		b.steps(t, int(2*checkpointEvery/tickEvery), func(rd *Ready) { w.noteCommitted(t, b, rd.Committed) })
 		w.check(t, b)
 		if all {
@@ -554,35 +552,19 @@ func TestAFillingEndsWithTheFirstCommit(t *testing.T) {
 	}
 }
 
-// reads is a transaction that reads the members of a set.
-type reads struct {
-	found int
-	err   error
-}
-
-func (u *reads) Begin() bool { return true }
-
-func (u *reads) Len() int { return 1 }
-
-func (u *reads) Run(_ int, tx *Tx) error {
-	u.found = Fields(tx).Set("s").Len()
-	return nil
-}
-
-func (u *reads) Ran(_ int, err error) { u.err = err }
-
 // TestWhatIsNotShownIsNotReadBesideStepsEither of a replica that is filled, and of one that is written to.
 func TestWhatIsNotShownIsNotReadBesideStepsEither(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
 	w.write(t, a, func(f crdt.Fields) error { _, err := f.Set("s").Add("x"); return err })
-	u := &reads{}
-	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 1 || u.err != nil {
-		t.Errorf("what was committed: %d have run, %d members, %v", next, u.found, u.err)
+	found := 0
+	u := wishFor(func(tx *Tx) error { found = Fields(tx).Set("s").Len(); return nil })
+	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || found != 1 || u.errs[0] != nil {
+		t.Errorf("what was committed: %d have run, %d members, %v", next, found, u.errs)
 	}
 	b.engine.compares(t, a.engine)
-	if next := b.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 0 {
-		t.Errorf("while the replica is filled: %d have run, %d members", next, u.found)
+	if next := b.engine.Read(u, 0, time.Time{}); next != 1 || found != 0 {
+		t.Errorf("while the replica is filled: %d have run, %d members", next, found)
 	}
 	g := a.engine.newGroup(w.now)
 	must(t, g.update(func(tx *Tx) error { _, err := Fields(tx).Set("s").Add("z"); return err }))
@@ -591,8 +573,8 @@ func TestWhatIsNotShownIsNotReadBesideStepsEither(t *testing.T) {
 		t.Error("a read ran before the record of what it would see was written")
 	}
 	must(t, a.engine.carry())
-	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || u.found != 2 {
-		t.Errorf("once it is written: %d have run, %d members", next, u.found)
+	if next := a.engine.Read(u, 0, time.Time{}); next != 1 || found != 2 {
+		t.Errorf("once it is written: %d have run, %d members", next, found)
 	}
 }
 

@@ -229,12 +229,14 @@ func (w *world) act(t testing.TB, h *host, rd *Ready) {
 	}
 }
 
-// wish is transactions that a host is asked for, one update.
+// wish is an update: transactions that an engine is asked for.
 type wish struct {
 	fns      []func(tx *Tx) error
 	errs     []error // what became of each
 	answered bool
 }
+
+func wishFor(fns ...func(tx *Tx) error) *wish { return &wish{fns: fns} }
 
 // Begin implements Update.
 func (u *wish) Begin() bool { return true }
@@ -251,7 +253,7 @@ func (u *wish) Ran(_ int, err error) { u.errs = append(u.errs, err) }
 // update has a host run transactions, and returns what became of each. They are not answered if they wait for a repair.
 func (w *world) update(t testing.TB, h *host, fns ...func(tx *Tx) error) (errs []error, answered bool) {
 	t.Helper()
-	u := &wish{fns: fns}
+	u := wishFor(fns...)
 	h.engine.Submit(u)
 	for more := true; more && !u.answered; {
 		more = w.round(t, h)

@@ -169,7 +169,7 @@ func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 			t.Fatal("the repair is not taken over")
 		}
 		b.engine.SetRoom(Full, store.ErrNoSpace)
-		asks := &gets{key: "own"}
+		asks := wishFor(func(*Tx) error { return nil })
 		b.engine.Submit(asks)
 		closed := false
 		nothing := func(rd *Ready) {
@@ -182,8 +182,8 @@ func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 			closed = rd.Closed
 		}
 		b.steps(t, 20, nothing)
-		if !errors.Is(asks.err, store.ErrNoSpace) {
-			t.Errorf("who asks for something is told: %v", asks.err)
+		if err := errors.Join(asks.errs...); !errors.Is(err, store.ErrNoSpace) {
+			t.Errorf("who asks for something is told: %v", err)
 		}
 		if stops {
 			b.engine.Stop()

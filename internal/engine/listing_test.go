@@ -89,25 +89,6 @@ func TestALowerLimitForgetsListingsBeyondIt(t *testing.T) {
 	}
 }
 
-// hash is an update that reads a hash, if it is at hand.
-type hash struct {
-	key    string
-	atHand bool
-	got    []string
-}
-
-func (u *hash) Begin() bool        { return true }
-func (u *hash) Len() int           { return 1 }
-func (u *hash) Ran(_ int, _ error) {}
-func (u *hash) Run(_ int, tx *Tx) error {
-	if u.got, u.atHand = nil, tx.AtHand(u.key); u.atHand {
-		for field, value := range Fields(tx).Map(u.key).Strings() {
-			u.got = append(u.got, fmt.Sprintf("%s=%s", field, value))
-		}
-	}
-	return nil
-}
-
 // TestAHashThatIsReadAgainIsAtHand reads a hash beside steps, that the tree alone has: at first it must be read on a
 // view, then it is in memory, whatever is written to it, as long as it is little.
 func TestAHashThatIsReadAgainIsAtHand(t *testing.T) {
@@ -123,10 +104,19 @@ func TestAHashThatIsReadAgainIsAtHand(t *testing.T) {
 	r = openOn(t, s, 100)
 	e := newEngine(r)
 	must(t, e.checkAll())
-	u := &hash{key: "h"}
+	var got []string
+	atHand := false
+	u := wishFor(func(tx *Tx) error {
+		if got, atHand = nil, tx.AtHand("h"); atHand {
+			for field, value := range Fields(tx).Map("h").Strings() {
+				got = append(got, fmt.Sprintf("%s=%s", field, value))
+			}
+		}
+		return nil
+	})
 	read := func() bool {
 		s.reads, s.scans = 0, 0
-		return e.Read(u, 0, testStart) == 1 && u.atHand && s.scans == 0
+		return e.Read(u, 0, testStart) == 1 && atHand && s.scans == 0
 	}
 	gather := func() {
 		v := e.View().Gathering()
@@ -141,8 +131,8 @@ func TestAHashThatIsReadAgainIsAtHand(t *testing.T) {
 	}
 	gather()
 	want := []string{"f000=x", "f001=x", "f002=x"}
-	if !read() || !slices.Equal(u.got, want) || s.reads > 1 {
-		t.Errorf("the hash is read with %d reads and %d scans: %v", s.reads, s.scans, u.got)
+	if !read() || !slices.Equal(got, want) || s.reads > 1 {
+		t.Errorf("the hash is read with %d reads and %d scans: %v", s.reads, s.scans, got)
 	}
 	pipeline(t, r, 3, func(f crdt.Fields, i int) error {
 		h := f.Map("h")
@@ -152,12 +142,12 @@ func TestAHashThatIsReadAgainIsAtHand(t *testing.T) {
 		}
 		return h.String(fmt.Sprintf("f%03d", 2*i)).Set([]byte("y"))
 	})
-	if want = []string{"f000=x", "f002=y", "f004=y"}; !read() || !slices.Equal(u.got, want) {
-		t.Errorf("after changes it is read with %d scans:%s", s.scans, cmp.Diff(want, u.got))
+	if want = []string{"f000=x", "f002=y", "f004=y"}; !read() || !slices.Equal(got, want) {
+		t.Errorf("after changes it is read with %d scans:%s", s.scans, cmp.Diff(want, got))
 	}
 	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { _, err := f.Remove("h"); return err })
-	if want = nil; read() && len(u.got) > 0 {
-		t.Errorf("after its removal it is read: %v", u.got)
+	if want = nil; read() && len(got) > 0 {
+		t.Errorf("after its removal it is read: %v", got)
 	}
 	if fill(mostListed + 1); read() {
 		t.Error("a large one is at hand")
