@@ -36,23 +36,13 @@ func others(t testing.TB, n *Engine, first crdt.ReplicaID, count int, end bool) 
 	}
 }
 
-// pass lets ticks of an engine pass, and does what that collects. It returns how many ids it has said bases of.
+// pass lets ticks of an engine pass. It returns how many ids it has said bases of.
 func pass(t testing.TB, n *Engine, ticks int) (said int) {
 	t.Helper()
 	for range ticks {
-		n.Tick(false)
-		n.beginStep()
-		g := n.newGroup(testStart)
-		if n.Collects() {
-			if err := n.collectSome(g); err != nil {
-				t.Fatal(err)
-			}
-		}
-		done, err := g.Commit(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range done.Deltas {
+		rd, err := n.stepAlone(n.now.Add(tickEvery))
+		must(t, err)
+		for _, d := range rd.Committed {
 			for _, table := range d.Tables() {
 				said += len(table.Bases)
 			}
@@ -249,7 +239,7 @@ func TestAHelloIsReadOnceTheBasesAreHereByWhichItLeavesOut(t *testing.T) {
 	w.settle(t)
 	w.cut(0, 1)
 	b.engine.log.DropBefore(b.engine.log.Last + 1) // nothing of it can be served
-	pass(t, a.engine, 2000)
+	w.wait(t, 2000*tickEvery, a)
 	if len(a.engine.short) > 2 {
 		t.Fatalf("%d ids are listed", len(a.engine.short))
 	}

@@ -79,7 +79,7 @@ func repairSome(from, to *Engine, messages int) (ended bool, err error) {
 		return false, ErrBusy
 	}
 	p := to.pull
-	err = to.drive(p, source, 1<<19, func() bool {
+	err = to.drive(p, source, 0, func() bool {
 		if p.repair != nil && !p.fetched {
 			messages--
 		}
@@ -89,7 +89,7 @@ func repairSome(from, to *Engine, messages int) (ended bool, err error) {
 		to.Fail(p, cmp.Or(err, errNoStream))
 	}
 	for busy := true; busy && !errors.Is(err, errDied); busy = to.Busy() {
-		if failed := to.stepAlone(); failed != nil {
+		if _, failed := to.stepAlone(to.now); failed != nil {
 			return false, failed
 		}
 	}
@@ -441,7 +441,7 @@ func TestAFilledCheckpointNamesWhatIsSynced(t *testing.T) {
 	a, b := w.hosts[0], w.hosts[1]
 	w.fillMixed(t, a)
 	p, source := b.engine.pulls(t, a.engine)
-	must(t, b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, b.engine.drive(p, source, 0, func() bool { return !p.fetched }))
 	b.engine.Take(p)
 	log := b.engine.logs.(*busyLog)
 	for b.engine.Busy() {

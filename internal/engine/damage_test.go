@@ -213,7 +213,7 @@ func TestALargeRepairThatMeetsRotHasAllCellsChecked(t *testing.T) {
 	w.write(t, b, func(f crdt.Fields) error { return f.String(rotten).Set([]byte("x")) })
 	b.spoil(t, func(rot *store.Batch) { rot.Delete(place(prefixCell, at(rotten))) })
 	p, source := b.engine.pulls(t, a.engine)
-	err := b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched })
+	err := b.engine.drive(p, source, 0, func() bool { return !p.fetched })
 	if !errors.Is(err, store.ErrCorrupt) {
 		t.Fatalf("the repair ends with %v", err)
 	}

@@ -75,12 +75,12 @@ type link struct {
 // session is a repair under way, whose next question waits to be answered.
 type session struct {
 	*Pull
-	from, to           *host
-	fromEpoch, toEpoch int
-	question           antientropy.Request
-	asked              bool // the source was, for a moment
-	pinned             *Pinned
-	refused            error
+	from, to *host
+	epoch    int // of from, when it began
+	question antientropy.Request
+	asked    bool // the source was, for a moment
+	pinned   *Pinned
+	refused  error
 }
 
 func newWorld(t testing.TB, seed uint64, cfg worldConfig) *world {
@@ -174,8 +174,8 @@ func (e *Engine) endSync(s *Syncing) error {
 }
 
 // stepAlone has an engine take a step without links, and ends at once what it wants done beside it.
-func (e *Engine) stepAlone() error {
-	rd, err := e.takeStep(e.now)
+func (e *Engine) stepAlone(now time.Time) (rd *Ready, err error) {
+	rd, err = e.takeStep(now)
 	if err == nil && rd.Sync != nil {
 		err = e.endSync(rd.Sync)
 	}
@@ -183,7 +183,7 @@ func (e *Engine) stepAlone() error {
 		e.Verified(rd.Verify.Verify(func() bool { return false }))
 		rd.Verify.Close()
 	}
-	return err
+	return rd, err
 }
 
 // act does what a Ready wants done once its writes are.
@@ -432,7 +432,7 @@ func (w *world) sayBases(t testing.TB, h *host) {
 func (w *world) pump(t testing.TB, from, to int) (did bool) {
 	t.Helper()
 	l := w.links[[2]int{from, to}]
-	if l == nil || len(l.frames) > 2 {
+	if l == nil || len(l.frames) >= LinkFrames {
 		return false
 	}
 	had := len(l.frames)
@@ -570,8 +570,7 @@ func (w *world) goOn(t testing.TB, h *host, p *Pull) {
 	default:
 		from := w.hosts[hostOf(p.From)]
 		w.say("host %d repairs from %d", h.i, from.i)
-		w.repairs = append(w.repairs, &session{Pull: p, from: from, to: h, fromEpoch: from.epoch, toEpoch: h.epoch,
-			question: p.Start()})
+		w.repairs = append(w.repairs, &session{Pull: p, from: from, to: h, epoch: from.epoch, question: p.Start()})
 	}
 }
 
@@ -607,8 +606,8 @@ func (s *session) take(q antientropy.Request, asks bool, err error) {
 	}
 }
 
-// pieces are how large a source's responses are, in bytes, by its host.
-var pieces = [2]int{1 << 10, 1 << 19}
+// pieces are how large a source's responses are, by its host: see antientropy.ServeIn.
+var pieces = [2]int{1 << 10, 0}
 
 // stepRepairs moves one of the repairs on by one message, and reports whether it did.
 func (w *world) stepRepairs(t testing.TB) (did bool) {
@@ -618,7 +617,7 @@ func (w *world) stepRepairs(t testing.TB) (did bool) {
 	}
 	s := w.repairs[w.rng.IntN(len(w.repairs))]
 	switch {
-	case s.from.epoch != s.fromEpoch, w.cfg.crashes && w.rng.IntN(15) == 0:
+	case s.from.epoch != s.epoch, w.cfg.crashes && w.rng.IntN(15) == 0:
 		s.to.engine.Fail(s.Pull, errNoStream)
 	case !s.asked:
 		s.asked = true

@@ -13,9 +13,8 @@ import (
 // wait lets time pass, in which hosts do what is due and tell each other.
 func (w *world) wait(t *testing.T, d time.Duration, hosts ...*host) {
 	t.Helper()
-	const step = 100 * time.Millisecond
 	for end := w.now.Add(d); w.now.Before(end); {
-		w.now = w.now.Add(step)
+		w.now = w.now.Add(tickEvery)
 		for _, h := range hosts {
 			for w.round(t, h) {
 			}
@@ -280,7 +279,7 @@ func TestWhatIsWrittenOverAClearExpires(t *testing.T) {
 	h := w.hosts[0]
 	wait := func() { // in few steps
 		for range 20 {
-			w.now = w.now.Add(100 * time.Millisecond)
+			w.now = w.now.Add(tickEvery)
 			w.round(t, h)
 		}
 	}

@@ -46,12 +46,12 @@ func (e *Engine) pulls(t testing.TB, from *Engine) (p *Pull, source *Pinned) {
 func (e *Engine) compares(t testing.TB, from *Engine) *Pull {
 	t.Helper()
 	p, source := e.pulls(t, from)
-	must(t, e.drive(p, source, 512<<10, func() bool { return p.repair == nil }))
+	must(t, e.drive(p, source, 0, func() bool { return p.repair == nil }))
 	return p
 }
 
-// drive has a pull ask a source, whose answers have pieces of so many bytes, for as long as goesOn
-// says, or until it is over.
+// drive has a pull ask a source, whose answers are as large as antientropy.ServeIn has them, for as
+// long as goesOn says, or until it is over.
 func (e *Engine) drive(p *Pull, source *Pinned, pieces int, goesOn func() bool) (err error) {
 	for question, asks := p.Start(), true; err == nil && goesOn(); {
 		if asks {
@@ -66,7 +66,7 @@ func (e *Engine) drive(p *Pull, source *Pinned, pieces int, goesOn func() bool) 
 		}
 		e.Take(p)
 		for !p.Over && (p.repair == nil || p.fetched) {
-			if err := e.stepAlone(); err != nil {
+			if _, err := e.stepAlone(e.now); err != nil {
 				return err
 			}
 		}
@@ -116,7 +116,7 @@ func beginsFilling(t *testing.T, seed uint64) (*world, *host, *Pinned) {
 func TestNothingIsToldOfAFillingBeforeItIsWritten(t *testing.T) {
 	w, b, source := beginsFilling(t, 6)
 	e, p := b.engine, b.engine.pull
-	must(t, e.drive(p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, e.drive(p, source, 0, func() bool { return !p.fetched }))
 	e.Take(p)
 	told := 0
 	for during := true; during; {
@@ -247,7 +247,7 @@ func fetchedRepair(t *testing.T) (w *world, b *host, p *Pull) {
 func (h *host) fetch(t *testing.T, from *host) *Pull {
 	t.Helper()
 	p, source := h.engine.pulls(t, from.engine)
-	must(t, h.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, h.engine.drive(p, source, 0, func() bool { return !p.fetched }))
 	return p
 }
 
@@ -350,7 +350,7 @@ func TestARottenRecordEndsAFillingThatWaits(t *testing.T) {
 		if p == nil {
 			t.Fatal("no repair began")
 		}
-		err := b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched })
+		err := b.engine.drive(p, source, 0, func() bool { return !p.fetched })
 		if err == nil {
 			return
 		}
@@ -418,7 +418,7 @@ func TestADigestIsOfOneState(t *testing.T) {
 		between = between || mixed
 	}
 	p, source := b.engine.pulls(t, a.engine)
-	must(t, b.engine.drive(p, source, 512<<10, func() bool { return !p.fetched }))
+	must(t, b.engine.drive(p, source, 0, func() bool { return !p.fetched }))
 	b.engine.Take(p)
 	look()
 	for b.engine.Busy() {
