@@ -63,7 +63,7 @@ func TestARebuildRemovesARottenMark(t *testing.T) {
 	for i := range 2 {
 		w.open(t, a)
 		if why := a.engine.Damaged(); why != nil || a.engine.Rebuilding() {
-			t.Errorf("open %d after the rebuild: it is damaged: %v, rebuilding: %v", i, why, a.engine.Rebuilding())
+			t.Errorf("open %d after the rebuild: damaged: %v, rebuilding: %v", i, why, a.engine.Rebuilding())
 		}
 	}
 }

@@ -135,8 +135,8 @@ func hostOf(id gossip.NeighbourID) int {
 	return i
 }
 
-// round has a host's engine take steps until no task is under way, and does what each wants done. It reports whether
-// there is more to do at once.
+// round has a host's engine take steps until no task is under way, and does what each wants done. It
+// reports whether there is more to do at once.
 func (w *world) round(t testing.TB, h *host) (more bool) {
 	t.Helper()
 	for busy := true; busy; busy = h.engine.Busy() {
@@ -250,8 +250,9 @@ func (u *wish) Run(i int, tx *Tx) error { return u.fns[i](tx) }
 // Ran implements Update.
 func (u *wish) Ran(_ int, err error) { u.errs = append(u.errs, err) }
 
-// update has a host run transactions, and returns what became of each. They are not answered if they wait for a repair.
-func (w *world) update(t testing.TB, h *host, fns ...func(tx *Tx) error) (errs []error, answered bool) {
+// update has a host run transactions, and returns what became of each. They are not answered if they
+// wait for a repair.
+func (w *world) update(t testing.TB, h *host, fns ...func(tx *Tx) error) (_ []error, answered bool) {
 	t.Helper()
 	u := wishFor(fns...)
 	h.engine.Submit(u)
@@ -276,7 +277,8 @@ func (w *world) write(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 	must(t, w.try(t, h, fn))
 }
 
-// writeAlone commits a transaction without a step of the engine, which might sync, or go on with a checkpoint.
+// writeAlone commits a transaction without a step of the engine, which might sync, or go on with a
+// checkpoint.
 func (w *world) writeAlone(t testing.TB, h *host, fn func(f crdt.Fields) error) {
 	t.Helper()
 	g := h.engine.newGroup(w.now)
@@ -442,7 +444,7 @@ func (w *world) pump(t testing.TB, from, to int) (did bool) {
 	return len(l.frames) > had
 }
 
-// deliver has a host take the next frame of a link. It waits in its turn if it does not come to that now.
+// deliver has a host take the next frame of a link, now or in its turn.
 func (w *world) deliver(t testing.TB, from, to int) (did bool) {
 	t.Helper()
 	if did = w.hand(from, to); did {
@@ -466,7 +468,8 @@ func (w *world) hand(from, to int) (did bool) {
 	return true
 }
 
-// turn has a host take a frame of each link, and send what there is room for, if there is anything to do.
+// turn has a host take a frame of each link, and send what there is room for, if there is anything
+// to do.
 func (w *world) turn(t testing.TB, h *host) (did bool) {
 	t.Helper()
 	for j := range w.hosts {
@@ -570,7 +573,8 @@ func (w *world) goOn(t testing.TB, h *host, p *Pull) {
 	default:
 		from := w.hosts[hostOf(p.From)]
 		w.say("host %d repairs from %d", h.i, from.i)
-		w.repairs = append(w.repairs, &session{Pull: p, from: from, to: h, epoch: from.epoch, question: p.Start()})
+		w.repairs = append(w.repairs,
+			&session{Pull: p, from: from, to: h, epoch: from.epoch, question: p.Start()})
 	}
 }
 

@@ -20,7 +20,8 @@ func TestDeathsWithinCheckpointsLeaveNothingBehind(t *testing.T) {
 		}
 		w := newWorld(t, seed, worldConfig{
 			hosts: 2, crashes: true, maxLog: []int64{1 << 30, 20_000, 2_000}[seed%3], maxBatch: 3 + int(seed%6),
-			maxDirty: []int64{0, 3000, 0, 20_000}[seed%4], stepWork: []int{100, 0, 500}[seed%3], ordered: seed%2 == 0, bases: seed%4 == 0,
+			maxDirty: []int64{0, 3000, 0, 20_000}[seed%4], stepWork: []int{100, 0, 500}[seed%3],
+			ordered: seed%2 == 0, bases: seed%4 == 0,
 		})
 		w.connect(0, 1)
 		for range 500 {

@@ -10,8 +10,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// checkLogSize has a host do what its commits make due, and checks that the log keeps to its bound, and counts what the
-// disk has.
+// checkLogSize has a host do what its commits make due, and checks that the log keeps to its bound,
+// and counts what the disk has.
 func (w *world) checkLogSize(t *testing.T, h *host) {
 	t.Helper()
 	for w.round(t, h) {

@@ -29,7 +29,8 @@ func TestAStringThatIsNotInMemoryIsOneReadOfTheTree(t *testing.T) {
 	s.reads = 0
 	var got []byte
 	u := wishFor(func(tx *Tx) error { got, _ = Fields(tx).String("k4").Get(); return nil })
-	if next := e.Read(u, 0, testStart); next != 1 || u.errs[0] != nil || string(got) != "x" || s.reads != 1 {
+	next := e.Read(u, 0, testStart)
+	if next != 1 || u.errs[0] != nil || string(got) != "x" || s.reads != 1 {
 		t.Errorf("beside steps it is %q (%v) with %d reads of the tree", got, u.errs, s.reads)
 	}
 	s.reads = 0
