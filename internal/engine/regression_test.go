@@ -56,44 +56,46 @@ func TestABackupThatMeetsACutLogIsNotTakenForAFork(t *testing.T) {
 	}
 }
 
+// TestARebuildKeepsWhatDependsOnSomethingThatNoPeerHasYet, also if all is discarded again meanwhile.
 func TestARebuildKeepsWhatDependsOnSomethingThatNoPeerHasYet(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 3})
-	a, c, x := w.hosts[0], w.hosts[1], w.hosts[2]
-	w.cfg.maxLog = 1
-	w.open(t, c)
-	w.cfg.maxLog = 0
-	for i := range 10 {
-		w.write(t, c, func(f crdt.Fields) error { return f.String("k").Set([]byte(fmt.Sprint(i))) })
-		w.maintain(t, c)
-	}
-	w.connect(0, 1)
-	w.settle2(t, 0, 1)
-	if w.done["repair"] == 0 {
-		t.Fatal("a should have been bootstrapped by a repair")
-	}
-	w.cut(0, 1)
-	w.write(t, a, func(f crdt.Fields) error { return f.String("only a").Set([]byte("acknowledged")) })
-	if err := a.engine.Discard(); err != nil { // found itself damaged
-		t.Fatal(err)
-	}
-	w.write(t, x, func(f crdt.Fields) error { return f.String("newcomer").Set([]byte("y")) })
-	w.connect(0, 2)
-	w.settle2(t, 0, 2)
-	if !a.engine.Rebuilding() {
-		t.Fatal("it is rebuilt with the newcomer alone")
-	}
-	w.settle(t)
-	if a.engine.Rebuilding() {
-		t.Fatal("it is not rebuilt with all")
-	}
-	w.settle(t)
-	for _, h := range w.hosts {
-		v := h.engine.View()
-		val, ok := Fields(v).String("only a").Get()
-		if !ok {
-			t.Errorf("host %d lost the acknowledged write: %q %v", h.i, val, ok)
+	for _, again := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 3})
+		a, c, x := w.hosts[0], w.hosts[1], w.hosts[2]
+		w.cfg.maxLog = 1
+		w.open(t, c)
+		w.cfg.maxLog = 0
+		for i := range 10 {
+			w.write(t, c, func(f crdt.Fields) error { return f.String("k").Set([]byte(fmt.Sprint(i))) })
+			w.maintain(t, c)
 		}
-		v.Close()
+		w.connect(0, 1)
+		w.settle2(t, 0, 1)
+		if w.done["repair"] == 0 {
+			t.Fatal("a should have been bootstrapped by a repair")
+		}
+		w.cut(0, 1)
+		w.write(t, a, func(f crdt.Fields) error { return f.String("only a").Set([]byte("acknowledged")) })
+		must(t, a.engine.Discard()) // found itself damaged
+		w.write(t, x, func(f crdt.Fields) error { return f.String("newcomer").Set([]byte("y")) })
+		w.connect(0, 2)
+		w.settle2(t, 0, 2)
+		if !a.engine.Rebuilding() {
+			t.Fatal("it is rebuilt with the newcomer alone")
+		}
+		if again {
+			must(t, a.engine.Discard())
+		}
+		w.settle(t)
+		if a.engine.Rebuilding() {
+			t.Fatal("it is not rebuilt with all")
+		}
+		for _, h := range w.hosts {
+			v := h.engine.View()
+			if _, ok := Fields(v).String("only a").Get(); !ok {
+				t.Errorf("host %d lost the acknowledged write, discarded again: %v", h.i, again)
+			}
+			v.Close()
+		}
 	}
 }
 
@@ -336,27 +338,6 @@ func TestWhatAnAbortedRepairStagedIsNeverTakenOver(t *testing.T) {
 	defer v.Close()
 	if c, _ := v.Cell(dotted.KeyAddress("ghost").Type('v')); len(c) > 0 {
 		t.Errorf("what an aborted repair staged is in the cells: %v", c.Dots())
-	}
-}
-
-func TestASecondDiscardKeepsTheLogOfTheFirst(t *testing.T) {
-	w := newWorld(t, 3, worldConfig{hosts: 2})
-	a, b := w.hosts[0], w.hosts[1]
-	w.write(t, a, func(f crdt.Fields) error { return f.String("mine").Set([]byte("v")) })
-	w.write(t, b, func(f crdt.Fields) error { return f.String("theirs").Set([]byte("v")) })
-	if err := a.engine.Discard(); err != nil {
-		t.Fatal(err)
-	}
-	w.connect(0, 1)
-	w.settle2(t, 0, 1)
-	if err := a.engine.Discard(); err != nil {
-		t.Fatal(err)
-	}
-	w.heal(t)
-	v := a.engine.View()
-	defer v.Close()
-	if _, ok := Fields(v).String("mine").Get(); !ok {
-		t.Error("an acknowledged write is lost")
 	}
 }
 
