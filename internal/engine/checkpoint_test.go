@@ -1,38 +1,31 @@
 package engine
 
 import (
-	"fmt"
+	"slices"
 	"testing"
 
-	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/gossip"
-	"github.com/peerd/peerd/store"
 )
 
-// TestABackupIsNotTakenInTheMiddleOfARepair has one wanted while checkpoints follow each other, as the repair has more
-// than may wait for one. What it staged is in no backup.
+// TestABackupIsNotTakenInTheMiddleOfARepair has one wanted while checkpoints follow each other, as
+// the repair has more than may wait for one. What it staged is in no backup.
 func TestABackupIsNotTakenInTheMiddleOfARepair(t *testing.T) {
-	w := newWorld(t, 1, worldConfig{hosts: 2, maxDirty: 2000})
-	a, b := w.hosts[0], w.hosts[1]
-	for i := range 300 {
-		w.write(t, a, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set(make([]byte, 300)) })
-	}
-	b.engine.cfg.MaxBatch = 10
+	w, b, p := fetchedRepair(t)
+	b.engine.cfg.MaxBatch, b.engine.cfg.MaxDirty = 10, 2000
+	b.takesOver(t, p)
 	var taken *Moment
 	must(t, b.engine.Backup(func(m *Moment) { taken = m }))
-	must(t, repairAll(a.engine, b.engine))
+	must(t, b.engine.carry())
 	must(t, b.engine.Save(w.now))
 	if taken == nil {
 		t.Fatal("there is no backup")
 	}
 	defer taken.Close()
-	restored, records := newDisk(), &store.Batch{}
+	c := &host{i: 2, disk: newDisk()}
 	must(t, taken.Scan(func(key, value []byte) bool {
-		records.Set(append([]byte(nil), key...), append([]byte(nil), value...))
+		write(t, c.disk, slices.Clone(key), slices.Clone(value))
 		return true
 	}))
-	must(t, restored.Commit(records, true))
-	c := &host{i: 2, disk: restored}
 	w.open(t, c)
 	w.check(t, c)
 }

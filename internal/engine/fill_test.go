@@ -161,13 +161,7 @@ func TestAFillingThatWaitsGivesItsRoomBack(t *testing.T) {
 func TestARepairIsNotTakenOverOnAFullDisk(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		w, b, p := fetchedRepair(t)
-		b.engine.Take(p)
-		for i := 0; i < 10 && b.engine.flip == nil; i++ {
-			b.steps(t, 1, func(*Ready) {})
-		}
-		if b.engine.flip == nil {
-			t.Fatal("the repair is not taken over")
-		}
+		b.takesOver(t, p)
 		b.engine.SetRoom(Full, store.ErrNoSpace)
 		asks := wishFor(func(*Tx) error { return nil })
 		b.engine.Submit(asks)
@@ -249,6 +243,18 @@ func (h *host) fetch(t *testing.T, from *host) *Pull {
 	p, source := h.engine.pulls(t, from.engine)
 	must(t, h.engine.drive(p, source, 0, func() bool { return !p.fetched }))
 	return p
+}
+
+// takesOver has a host begin to take a repair over.
+func (h *host) takesOver(t *testing.T, p *Pull) {
+	t.Helper()
+	h.engine.Take(p)
+	for i := 0; i < 10 && h.engine.flip == nil; i++ {
+		h.steps(t, 1, func(*Ready) {})
+	}
+	if h.engine.flip == nil {
+		t.Fatal("the repair is not taken over")
+	}
 }
 
 // TestWhatWasStagedWaitsForRoomAfterAStart has a host killed that had staged a repair, and started on a full disk.
