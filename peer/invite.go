@@ -80,11 +80,14 @@ type Invitation struct {
 }
 
 // Invite opens an invitation at this peer, for one host and MaxInvitationAge: see Join. The error is
-// ErrTooManyInvitations if MaxInvitations are open; an Offline peer invites nobody.
+// ErrTooManyInvitations if MaxInvitations are open, or ErrClosed; an Offline peer invites nobody.
 func (p *Peer) Invite() (Invitation, error) {
 	n := p.net
 	if n == nil {
 		return Invitation{}, errors.New("this peer is offline: it has no cluster")
+	}
+	if n.ctx.Err() != nil {
+		return Invitation{}, ErrClosed
 	}
 	now := time.Now()
 	t := ticket{host: n.id, gossip: n.members.Addr(), data: n.addrs(nil)}

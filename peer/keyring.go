@@ -55,10 +55,13 @@ func gossipKeys(ring secret.Ring) (inUse [secret.KeySize]byte, accepted [][secre
 }
 
 // changeKeys replaces the ring by what change makes of it: in the file first, so that what this
-// peer tells others to hold survives a crash. After an error nothing has changed.
+// peer tells others to hold survives a crash. After an error, ErrClosed too, nothing has changed.
 func (n *network) changeKeys(change func(secret.Ring) (secret.Ring, error)) error {
 	n.keys.changing.Lock()
 	defer n.keys.changing.Unlock()
+	if n.ctx.Err() != nil {
+		return ErrClosed // the directory may be another peer's by now
+	}
 	old := n.keys.ring()
 	ring, err := change(old)
 	if err != nil || ring.Equal(old) {

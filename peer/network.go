@@ -300,9 +300,11 @@ func (n *network) spawn(fn func()) { n.wg.Go(fn) }
 
 // close ends all streams and goroutines.
 func (n *network) close() {
+	n.keys.changing.Lock() // what changes the keys ends before, or does not begin
 	n.mu.Lock()
 	n.cancel()
 	n.mu.Unlock()
+	n.keys.changing.Unlock()
 	n.serveStreams(secret.Ring{})
 	// Connections go before the host, which would wait for what is said on them: identification, to
 	// one that is gone.

@@ -79,8 +79,8 @@ const (
 // they are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it
 // fails later, the old key stays in use or accepted everywhere, and another call goes on with the
 // same new key, unless one that is left out may hold that. The error is ErrKeyChangeRuns while a
-// change that was begun here runs, ErrKeyAlone, or wraps ErrUnknownMember or ErrSeveralMembers for
-// who is in without.
+// change that was begun here runs, ErrKeyAlone, ErrClosed, or wraps ErrUnknownMember or
+// ErrSeveralMembers for who is in without.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
@@ -102,6 +102,9 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 		return KeyChange{}, ErrKeyChangeRuns
 	}
 	defer n.keys.turn.Unlock()
+	if n.ctx.Err() != nil {
+		return KeyChange{}, ErrClosed
+	}
 	without, err := n.meant(ctx, without)
 	if err != nil {
 		return KeyChange{}, err

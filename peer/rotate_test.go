@@ -743,3 +743,32 @@ func FuzzKeyMessages(f *testing.F) {
 		}
 	})
 }
+
+func TestAClosedPeerLeavesTheKeysAlone(t *testing.T) {
+	c := newCluster(t)
+	p := c.start(c.ownKey(c.config(t.TempDir())))
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(p.Keys().ClusterKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.RotateKey(t.Context(), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("RotateKey returned %v, want %v", err, ErrClosed)
+	}
+	if _, err := p.RetireKeys(t.Context(), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("RetireKeys returned %v, want %v", err, ErrClosed)
+	}
+	if _, err := p.Invite(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Invite returned %v, want %v", err, ErrClosed)
+	}
+	hold := keyRequest{step: stepHold, key: secret.New().Expose()} // a change that began before
+	if err := p.net.changeKeys(hold.apply); !errors.Is(err, ErrClosed) {
+		t.Errorf("a step that was under way returned %v, want %v", err, ErrClosed)
+	}
+	after, err := os.ReadFile(p.Keys().ClusterKey)
+	if err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the file of the cluster's key changed: %v", err)
+	}
+}
