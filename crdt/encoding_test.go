@@ -19,6 +19,7 @@ var (
 	_ encoding.BinaryMarshaler   = (*State)(nil)
 	_ encoding.BinaryUnmarshaler = (*State)(nil)
 	_ json.Marshaler             = (*State)(nil)
+	_ json.Unmarshaler           = (*State)(nil)
 	_ encoding.BinaryMarshaler   = (*Context)(nil)
 	_ encoding.BinaryUnmarshaler = (*Context)(nil)
 	_ json.Marshaler             = (*Context)(nil)
@@ -53,6 +54,20 @@ func TestAContextComesBackFromBytesAndJSON(t *testing.T) {
 			t.Fatalf("from %s: %v", text, err)
 		}
 	})
+}
+
+// Whoever keeps a state as JSON must see that before it is lost.
+func TestAStateDoesNotComeBackFromJSON(t *testing.T) {
+	state, _ := sampleStates(t)
+	kept := struct{ State *State }{state}
+	text, err := json.Marshal(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := state.Clone()
+	if err := json.Unmarshal(text, &kept); err == nil || !state.Equal(before) {
+		t.Errorf("a state was read from %s: %v", text, err)
+	}
 }
 
 func TestTheFormatOfAContextStays(t *testing.T) {

@@ -76,7 +76,7 @@ func (s *State) ViewAt(now time.Time) Fields {
 // what has expired, to the millisecond.
 //
 // fn uses the state by way of keys alone, which take no writes once it has returned. An Update
-// within another is refused.
+// within another is refused, as is UnmarshalBinary; Merge panics.
 //
 // A replica id must not be used by two copies of a state: each copy that writes draws its own,
 // and so does whoever loads a state that was stored. That an older copy lacks what its id did
@@ -121,9 +121,13 @@ func (s *State) update(r ReplicaID, now time.Time, fn func(tx dotted.Tx) error) 
 }
 
 // Merge joins o, a whole state or a delta, into s. o is not changed. O(cells of a delta · log
-// cells), or O(cells of both) for a whole state.
+// cells), or O(cells of both) for a whole state. It panics within an Update of either: an Update
+// that fails would take back what was merged, and leave its dots as seen.
 func (s *State) Merge(o *State) {
-	if s == o {
+	switch {
+	case s.busy || o.busy:
+		panic("crdt: Merge within an Update of the state")
+	case s == o:
 		return
 	}
 	for _, a := range s.reach(o) {
@@ -549,6 +553,9 @@ func (s *State) write(w *wire.Writer) {
 // bytes that were damaged or are of another version, s is as it was. data is not kept. Memory is
 // bounded by a small multiple of len(data).
 func (s *State) UnmarshalBinary(data []byte) error {
+	if s.busy {
+		return errors.New("state: it is being updated")
+	}
 	read := &State{}
 	if err := unseal(stateSeal, stateVersion, data, read.read); err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -605,14 +612,19 @@ func (s *State) readCell(r *wire.Reader) dotted.Cell {
 	return c
 }
 
-// MarshalJSON returns what readers see, to look at or to serve: an object of keys. Strings and
-// registers are strings, as are bitmaps, counters numbers, flags true, sets, lists and streams
-// arrays, maps and sorted sets objects, HyperLogLogs their count; of several types under one name
-// there is the first of Types.First, and of concurrent values the one that Get shows. Bytes that
-// are no UTF-8 are replaced. It does not fail.
+// MarshalJSON returns what View shows, with what has expired, to look at or to serve: an object of
+// keys. Strings and registers are strings, as are bitmaps, counters numbers, flags true, sets, lists
+// and streams arrays, maps and sorted sets objects, HyperLogLogs their count; of several types under
+// one name there is the first of Types.First, and of concurrent values the one that Get shows. Bytes
+// that are no UTF-8 are replaced. It does not fail.
 //
 // There is no way back: what makes the state mergeable is not in it. See MarshalBinary for that.
 func (s *State) MarshalJSON() ([]byte, error) { return s.View().appendJSON(nil), nil }
+
+// UnmarshalJSON returns an error, and leaves s as it was: see MarshalJSON.
+func (s *State) UnmarshalJSON([]byte) error {
+	return errors.New("state: JSON has what readers see and not the state: keep what MarshalBinary returns")
+}
 
 func (f Fields) appendJSON(b []byte) []byte {
 	b = append(b, '{')

@@ -256,6 +256,38 @@ func TestAnUpdateWithinAnotherIsRefused(t *testing.T) {
 	}
 }
 
+// An update that fails takes back cells, and not what a merge has told the context.
+func TestAStateTakesNothingElseWithinAnUpdate(t *testing.T) {
+	s, o := NewState(), NewState()
+	set := func(keys Fields) error { return keys.Flag("there").Set(true) }
+	delta, err := o.Update(2, epochStart, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes, _ := delta.MarshalBinary()
+	merge := func(to, from *State) (panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		to.Merge(from)
+		return false
+	}
+	failure := errors.New("failure")
+	_, err = s.Update(1, epochStart, func(keys Fields) error {
+		if err := set(keys); err != nil {
+			return err
+		}
+		if !merge(s, delta) || !merge(o, s) || s.UnmarshalBinary(bytes) == nil {
+			t.Error("the state is merged or replaced within an update")
+		}
+		return failure
+	})
+	if err != failure || !s.Equal(NewState()) {
+		t.Errorf("after %v:\n%s", err, describe(s))
+	}
+	if s.Merge(delta); !s.Equal(o) {
+		t.Errorf("the merge afterwards:\n%s", describe(s))
+	}
+}
+
 func TestTheZeroFieldsIsEmptyAndReadOnly(t *testing.T) {
 	var f Fields
 	for range f.All() {

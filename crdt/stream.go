@@ -271,7 +271,8 @@ func (s Stream) Has(id StreamID) bool {
 }
 
 // Add adds an entry of fields, each with its value behind it, under a new id, which it returns:
-// that of a time, or greater if the stream has a greater one already.
+// that of a time, or greater if the stream has a greater one already. A last field without a value
+// has an empty one. It returns ErrTooLong for an entry of more than MaxValue bytes.
 func (s Stream) Add(now time.Time, fields ...string) (StreamID, error) {
 	in, err := s.inside()
 	if err != nil {
