@@ -612,18 +612,18 @@ func (s *State) readCell(r *wire.Reader) dotted.Cell {
 	return c
 }
 
-// MarshalJSON returns what View shows, with what has expired, to look at or to serve: an object of
-// keys. Strings and registers are strings, as are bitmaps, counters numbers, flags true, sets, lists
-// and streams arrays, maps and sorted sets objects, HyperLogLogs their count; of several types under
-// one name there is the first of Types.First, and of concurrent values the one that Get shows. Bytes
-// that are no UTF-8 are replaced. It does not fail.
+// MarshalJSON returns what View shows, with what has expired, to look at or to serve: an object
+// of keys. Strings and registers are strings, as are bitmaps, counters numbers, flags true,
+// sets, lists and streams arrays, maps and sorted sets objects, HyperLogLogs their count; of
+// several types under one name there is the first of Types.First, and of concurrent values the
+// one that Get shows. Bytes that are no UTF-8 are replaced. It does not fail.
 //
 // There is no way back: what makes the state mergeable is not in it. See MarshalBinary for that.
 func (s *State) MarshalJSON() ([]byte, error) { return s.View().appendJSON(nil), nil }
 
 // UnmarshalJSON returns an error, and leaves s as it was: see MarshalJSON.
 func (s *State) UnmarshalJSON([]byte) error {
-	return errors.New("state: JSON has what readers see and not the state: keep what MarshalBinary returns")
+	return errors.New("state: JSON does not hold a state: keep what MarshalBinary returns")
 }
 
 func (f Fields) appendJSON(b []byte) []byte {

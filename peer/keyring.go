@@ -25,14 +25,16 @@ type keyring struct {
 	changing sync.Mutex // held by a change
 	turn     sync.Mutex // held by what this peer begins for all: one at a time
 
-	// The key of the last rotation that this peer began or went on with, and whom that left out. Used while turn is held.
+	// The key of the last rotation that this peer began or went on with, and whom that left out.
+	// Used while turn is held.
 	begun   secret.Key
 	without []string
 }
 
-// goesOn reports whether a rotation goes on with a key that others hold already: none of those to be left out may have been told
-// it, nor one that was removed since this peer began it. Of a key that it did not begin it cannot know when others were removed;
-// were it not to go on with that either, keys that nobody uses could fill the ring.
+// goesOn reports whether a rotation goes on with a key that others hold already: none of those
+// to be left out may have been told it, nor one that was removed since this peer began it. Of a
+// key that it did not begin it cannot know when others were removed; were it not to go on with
+// that either, keys that nobody uses could fill the ring.
 func (k *keyring) goesOn(key secret.Key, without, removed []string) bool {
 	told := func(id string) bool { return key != k.begun || !slices.Contains(k.without, id) }
 	return !slices.ContainsFunc(without, told) && (key != k.begun || !slices.ContainsFunc(removed, told))
@@ -131,7 +133,8 @@ func (n *network) serveStreams(ring secret.Ring) {
 // errFormerKey ends a stream whose key was replaced since it was proven.
 var errFormerKey = errors.New("the cluster's key was replaced meanwhile")
 
-// accepts reports whether a key is accepted: what was proven with it may have been so when it no longer was, or since.
+// accepts reports whether a key is accepted: what was proven with it may have been so when it no
+// longer was, or since.
 func (n *network) accepts(key secret.Key) bool {
 	_, here := n.keys.ring().Get(key.ClusterID())
 	return here

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
@@ -73,8 +74,9 @@ type Peer struct {
 	parting    sync.WaitGroup // spaces that were dropped, until they are closed; and Submits that wait
 	reclaiming sync.Mutex     // held while records of dropped spaces are deleted
 
-	// updates are those that are not in use, with their channels and, if they were submitted, their transactions. They are
-	// this peer's alone: a channel that was made in a bubble of testing/synctest must not be used outside.
+	// updates are those that are not in use, with their channels and, if they were submitted,
+	// their transactions. They are this peer's alone: a channel that was made in a bubble of
+	// testing/synctest must not be used outside.
 	updates sync.Pool
 
 	stop    chan struct{} // closed to end all loops
@@ -91,11 +93,13 @@ type Peer struct {
 	unnamed Space // that the peer's own methods are about
 }
 
-// Open opens the peer in cfg.Dir and starts it. It reads all data once, to check it, so it takes
-// the longer the more there is. Joins that do not answer do not delay it. ctx bounds the opening
-// alone. After an error, which says what to do, nothing is left running, nor of what was made in
-// cfg.Dir: ConfigErrors for what is wrong in cfg, ErrNoClusterKey, ErrOtherClusterKey, and what
-// the store says, as ErrLocked.
+// Open opens the peer in cfg.Dir and starts it. It takes the longer the more there is: the tables
+// of the store are read, to compare them with their checksums, and the log since the last
+// checkpoint. What the tables hold is checked afterwards, in the background: see
+// SpaceStatus.Unchecked. Joins that do not answer do not delay it. ctx is of the opening alone: it
+// ends looking up names, and not reading. After an error, which says what to do, nothing is left
+// running, nor of what was made in cfg.Dir: ConfigErrors for what is wrong in cfg, ErrNoClusterKey,
+// ErrOtherClusterKey, ctx's, and what the store says, as ErrLocked.
 func Open(ctx context.Context, cfg Config) (*Peer, error) {
 	p, err := open(ctx, cfg)
 	if err != nil {
@@ -107,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Peer, error) {
 
 // open opens everything and starts nothing.
 func open(ctx context.Context, cfg Config) (*Peer, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cmp.Or(cfg.Validate(), ctx.Err()); err != nil {
 		return nil, err
 	}
 	p := &Peer{cfg: cfg.withDefaults(), stop: make(chan struct{}), stopped: make(chan struct{})}
@@ -349,8 +353,9 @@ func (p *Peer) Reload(cfg Config) error {
 	return p.net.members.SetJoin(cfg.Join)
 }
 
-// Close finishes what was accepted, leaves the cluster and releases everything; it returns when all
-// is quiet, with the failure that ended the peer before, if any. A second Close returns the same.
+// Close finishes what was accepted, leaves the cluster and releases everything; it returns when
+// all is quiet, with the failure that ended the peer before, if any. It waits for transactions
+// that run, Views among them, so it is not called within one. A second Close returns the same.
 func (p *Peer) Close() error {
 	p.close.Do(func() {
 		if p.net != nil {

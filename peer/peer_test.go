@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -200,6 +201,22 @@ func TestALatecomerBootstraps(t *testing.T) {
 	c.converge(a, b)
 	if s, _ := b.Status(); s.Repairs == 0 || s.Keys != 1 || s.Cells != 5000 {
 		t.Errorf("after %d repairs %d keys in %d cells, want 1 in 5000", s.Repairs, s.Keys, s.Cells)
+	}
+}
+
+func TestAnEndedContextOpensNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := filepath.Join(t.TempDir(), "data")
+	p, err := Open(ctx, Config{Dir: dir, Offline: true})
+	if err == nil {
+		_ = p.Close()
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Open returned %v, want %v", err, context.Canceled)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory is there: %v", err)
 	}
 }
 

@@ -109,12 +109,15 @@ func (s *Space) here() (*space, error) {
 	return nil, nil
 }
 
-// View runs fn on a snapshot of everything that is visible: all writes that this peer acknowledged,
-// and what it received, in causal order, transactions whole. fn's error is returned, or that of a
-// read that failed (see Tx). Views wait for nobody. Many may run at once, each for as long as it
-// likes; but what is deleted meanwhile takes room on the disk until they end. Writes in it return
-// ErrReadOnly. A View is for what takes long; many small reads cost less by Read, which takes
-// single values from memory.
+// View runs fn on a snapshot of everything that is visible: all writes that this peer
+// acknowledged, and what it received, in causal order, transactions whole. fn's error is
+// returned, or that of a read that failed (see Tx). Views wait for nobody. Many may run at once,
+// each for as long as it likes; but what is deleted meanwhile takes room on the disk until they
+// end, and Close waits for them. Writes in it return ErrReadOnly. A View is for what takes long;
+// many small reads cost less by Read, which takes single values from memory.
+//
+// Without running fn it returns ErrNotHeld, also for a space that was dropped, ErrRebuilding,
+// ErrClosed, and ctx's error if that has ended before.
 func (s *Space) View(ctx context.Context, fn func(tx *Tx) error) error {
 	_, err := s.read(ctx, false, fn)
 	return err
@@ -179,9 +182,9 @@ var nothing = sync.OnceValue(func() *engine.Engine {
 // caller's. If ctx ends before fn began, fn does not run; once it has begun, Update waits for its
 // end.
 //
-// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, ErrNotHeld, ErrLeaving, ErrTooManySpaces and, for
-// the space "peerd", ErrReadOnly, after all of which nothing has changed, and ErrClosed, after which
-// that is unknown.
+// Other errors are ErrTooLarge, ErrNoSpace, ErrRebuilding, ErrNotHeld, ErrLeaving,
+// ErrTooManySpaces and, for the space "peerd", ErrReadOnly, after all of which nothing has
+// changed, and ErrClosed, after which that is unknown.
 func (s *Space) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	u := s.p.newUpdate(nil, nil)
 	u.one[0] = fn
@@ -192,12 +195,13 @@ func (s *Space) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return nil
 }
 
-// UpdateAll runs several transactions one after the other, each seeing those before it. They share
-// commit groups, but many of them need several, and transactions of others may come between. It
-// returns when all are as durable as configured. One that fails does not keep the others from
-// taking effect: if any failed, the result has an error or nil for each, in their order, and else
-// is nil. Many small transactions cost much less so than one by one. If one of them ends its
-// goroutine the others take effect, and nobody is told.
+// UpdateAll runs several transactions one after the other, each seeing those before it. They
+// share commit groups, but many of them need several, and transactions of others may come
+// between. It returns when all are as durable as configured. One that fails does not keep the
+// others from taking effect: if any failed, the result has an error or nil for each, in their
+// order, and else is nil. Many small transactions cost much less so than one by one. If one of
+// them panics or ends its goroutine the others take effect, and UpdateAll does the same: of
+// their errors nobody is told.
 func (s *Space) UpdateAll(ctx context.Context, fns []func(tx *Tx) error) []error {
 	return s.update(ctx, s.p.newUpdate(nil, fns))
 }
@@ -225,17 +229,17 @@ func (s *Space) isOwn() error {
 	return fmt.Errorf("the space %q is peerd's own: %w", s.name, ErrReadOnly)
 }
 
-// Submit runs transactions as UpdateAll does, and waits for nobody else's step, nor for an fsync.
-// done is called once, with what UpdateAll would return.
-// That may be before Submit returns, as the transactions run on the caller's goroutine if nobody
-// else's do; or later, on another. Before it, fns must not be changed. done is called within calls of
-// Submit and Update, by whoever makes them, so it must not wait for anything, nor panic, nor end its
-// goroutine; it may call Submit, which may call its done in turn: who goes on so for long does it on a
+// Submit runs transactions as UpdateAll does, and waits for nobody else's step, nor for an
+// fsync. done is called once, with what UpdateAll would return. That may be before Submit
+// returns, as the transactions run on the caller's goroutine if nobody else's do; or later, on
+// another. Before it, fns must not be changed. done is called within calls of Submit and Update,
+// by whoever makes them, so it must not wait for anything, nor panic, nor end its goroutine; it
+// may call Submit, which may call its done in turn: who goes on so for long does it on a
 // goroutine now and then, or the stack grows.
 //
-// This is how a front-end writes: with one call for all commands that have arrived. Transactions of it
-// that write nothing see all that was written before them, and are answered with those that do; such
-// as stand alone are for Read, and what takes long for a View.
+// This is how a front-end writes: with one call for all commands that have arrived. Transactions
+// of it that write nothing see all that was written before them, and are answered with those
+// that do; such as stand alone are for Read, and what takes long for a View.
 //
 // To the functions applies what Update says, but for three things. One that panics fails with a
 // *PanicError. One that ends its goroutine, which may be the caller's, fails with ErrExited. And a
@@ -267,11 +271,12 @@ func (s *Space) submitFirst(fns []func(tx *Tx) error, done func(errs []error)) {
 	held.Submit(fns, done)
 }
 
-// Read runs transactions that write nothing, on the caller's goroutine, and returns an error or nil for each
-// as UpdateAll does. It waits for nobody: neither for another's step nor for an fsync, also if what others
-// write is being made durable. Single values that were read or written of late they find in memory,
-// unless somebody else's step is under way: then they read what a View does. Each sees all that was
-// answered before the call, but not all need see the same moment.
+// Read runs transactions that write nothing, on the caller's goroutine, and returns an error or
+// nil for each as UpdateAll does. It waits for nobody: neither for another's step nor for an
+// fsync, also if what others write is being made durable. Single values that were read or
+// written of late they find in memory, unless somebody else's step is under way: then they read
+// what a View does. Each sees all that was answered before the call, but not all need see the
+// same moment.
 //
 // To the functions applies what Submit says. Writes in them return ErrReadOnly.
 func (s *Space) Read(fns []func(tx *Tx) error) []error {

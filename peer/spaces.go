@@ -589,15 +589,16 @@ func (p *Peer) reclaim() {
 // ErrUnreplicated is wrapped by the error of a DropSpace that could lose writes. Nothing changed.
 var ErrUnreplicated = errors.New("no other member is known to have all that is here")
 
-// DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying a
-// space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the copy
-// has writes that no other member is known to have, or, if this store ever wrote to it, none has
-// durably (see Space.Replicated); and while it is damaged; unless force says that they may be lost.
-// Where this peer promises nothing itself, with Memory or Durability None, it does not ask whether
-// others have them durably. The host takes the space up again when something is written to it here,
-// or when it is opened with a Config.Spaces that names it. ErrNotHeld is wrapped if it does not
-// hold it. Until it is decided, some seconds at most, the space is read and watched as before, and
-// writes to it are ErrLeaving. Views that are open go on; the records are deleted when they have ended.
+// DropSpace ends this host's part in a space and deletes its copy. Others keep theirs: emptying
+// a space everywhere is a clear of all its keys. It is refused with ErrUnreplicated while the
+// copy has writes that no other member is known to have, or, if this store ever wrote to it,
+// none has durably (see Space.Replicated); and while it is damaged; unless force says that they
+// may be lost. Where this peer promises nothing itself, with Memory or Durability None, it does
+// not ask whether others have them durably. The host takes the space up again when something is
+// written to it here, or when it is opened with a Config.Spaces that names it; until then reads
+// of it are ErrNotHeld, as is this for a space that it does not hold. Until it is decided, some
+// seconds at most, the space is read and watched as before, and writes to it are ErrLeaving.
+// Views that are open go on; the records are deleted when they have ended.
 func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	p.dropping.Lock()
 	defer p.dropping.Unlock()

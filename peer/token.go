@@ -30,8 +30,9 @@ type Token string
 const MaxToken = 100_000
 
 var (
-	// ErrToken is returned for text that is no token: cut off, mistyped, or of another version.
-	ErrToken = errors.New("this is no token of peerd: pass one on as it was received")
+	// ErrToken is wrapped for text that is no token: cut off, mistyped, or of another version; and for
+	// a token of another space.
+	ErrToken = errors.New("the token cannot be used: pass one on as it was received, to its space")
 	// ErrTooManyReplicas is returned if more replicas write, or crashed lately, than a token can
 	// name: see MaxToken. What was to be done beside it was done.
 	ErrTooManyReplicas = fmt.Errorf("more replicas write here than a token of %d bytes can name", MaxToken)
@@ -66,7 +67,7 @@ func (t Token) vector(space gossip.SpaceID) (crdt.VersionVector, error) {
 	case err != nil:
 		return nil, err
 	case t != "" && of != space:
-		return nil, fmt.Errorf("%w: it is one of another space", ErrToken)
+		return nil, fmt.Errorf("%w: it is of another space", ErrToken)
 	}
 	return seen, nil
 }
