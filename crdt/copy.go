@@ -5,11 +5,11 @@ import "errors"
 var errNewerType = errors.New("the value is of a type that a newer version wrote: upgrade this one")
 
 // Copy makes one name hold what another reads as, whatever it held, and reports whether there was
-// anything. It is written anew, as the changes of this transaction: of a string its latest text
-// or its sum, and nothing of what others write to the first name meanwhile. Both may be the same
-// name, and then nothing is written. It returns an error if there is something that only a newer
-// version understands, and ErrTooLong if a path is too long under the other name; the transaction must
-// fail then. O(cells under both).
+// anything: if not, or if both are the same name, nothing is written. It is written anew, as the
+// changes of this transaction: of a string its latest text or its sum, and nothing of what others
+// write to the first name meanwhile. It returns an error if there is something that only a newer
+// version understands, and ErrTooLong if a path is too long under the other name; the transaction
+// must fail then. O(cells under both).
 func (f Fields) Copy(from, to string) (existed bool, err error) {
 	held := f.Types(from)
 	if held == 0 || from == to {

@@ -35,7 +35,7 @@ var errDeepExpiry = errors.New("only keys can expire, and fields of maps that ar
 const maxTimed = 2
 
 // Expiry returns the expiry of what is under name. Deeper than in a map that is a key's there is
-// none, and none can be set.
+// none, and Set and Clear return an error.
 func (f Fields) Expiry(name string) Expiry {
 	n := f.named(name)
 	if n.err == nil && n.depth > maxTimed {

@@ -106,10 +106,10 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 }
 
 // Insert puts values before the element that has i others before it, in their order; with the
-// list's length or more behind all. It returns ErrTooLong for a value of more than MaxValue bytes,
-// and if too much was inserted at one place inside the list: some two hundred elements, each of
-// them between the last two. Then none is inserted. Values are copied. O(values), each as finding
-// an element.
+// list's length or more behind all, and with less than 0 before all. It returns ErrTooLong for a
+// value of more than MaxValue bytes, and if too much was inserted at one place inside the list:
+// some two hundred elements, each of them between the last two. Then none is inserted. Values
+// are copied. O(values), each as finding an element.
 func (l List) Insert(i int, values ...[]byte) error {
 	for _, v := range values {
 		if err := checkValue(v); err != nil {

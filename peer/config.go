@@ -46,7 +46,8 @@ type Config struct {
 	// unless ClusterKey or Join says that it is to belong to others.
 	Offline bool
 
-	// Name is a label for people; names may repeat. Default: the host's name.
+	// Name is a label for people; names may repeat. Others are told its first 64 bytes. Default: the
+	// host's name.
 	Name string
 	// ClusterKey is a file with the cluster's secret, which is copied to cluster.key in Dir: the
 	// first opening needs it, and later ones do not. Default: cluster.key in Dir, which is created
