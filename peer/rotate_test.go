@@ -395,6 +395,33 @@ func TestTwoRotationsAtOnceSplitNothing(t *testing.T) {
 	}
 }
 
+// TestAKeyIsRetiredThoughAMembersWordOfItsStreamsWasLost has libp2p believe what a member served before a rotation,
+// as it does where hosts of one subnet tell each other of more changes than it lets through.
+func TestAKeyIsRetiredThoughAMembersWordOfItsStreamsWasLost(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	book := a.net.host.Peerstore()
+	before, err := book.GetProtocols(b.net.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated := changeKey(t, a, nil, (*Peer).RotateKey)
+	if !rotated.Done {
+		t.Fatalf("rotated: %+v", rotated)
+	}
+	eventually(t, "word of the new key's streams", func() bool {
+		known, err := book.SupportsProtocols(b.net.id, streamID(keyStream, a.net.keys.ring().InUse()))
+		return err == nil && len(known) == 1
+	})
+	if err := book.SetProtocols(b.net.id, before...); err != nil {
+		t.Fatal(err)
+	}
+	if retired := changeKey(t, a, nil, (*Peer).RetireKeys); !retired.Done {
+		t.Errorf("retired: %+v", retired)
+	}
+}
+
 // breakKeyFile has a peer fail to replace the file of its keys until mend is called: a directory stands there.
 func breakKeyFile(t *testing.T, p *Peer) (mend func()) {
 	t.Helper()

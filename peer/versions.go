@@ -9,6 +9,8 @@ import (
 	"time"
 
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multistream"
 
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/secret"
@@ -144,11 +146,14 @@ func (n *network) problemOf(m members.Member, now time.Time) string {
 // otherVersion returns a versionError if a connected peer serves streams of a kind in other versions alone, and
 // err, with which opening one failed, if not.
 func (n *network) otherVersion(id libpeer.ID, kind string, keys []secret.Key, err error) error {
+	if !errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}) {
+		return err
+	}
 	served, _ := n.host.Peerstore().GetProtocols(id)
 	var versions []versionError
-	for _, protocol := range served {
+	for _, of := range served {
 		for _, key := range keys {
-			text, ok := strings.CutPrefix(string(protocol), streamPrefix(kind, key))
+			text, ok := strings.CutPrefix(string(of), streamPrefix(kind, key))
 			v, bad := strconv.ParseUint(text, 10, 32)
 			if ok && bad == nil {
 				versions = append(versions, versionError(v))
