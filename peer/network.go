@@ -19,6 +19,7 @@ import (
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/x/rate"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/peerd/peerd/gossip"
@@ -216,6 +217,11 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 	return nil
 }
 
+// connRate is how many connections a second are opened to, and accepted from, an address, which many hosts may be behind.
+// Each that is alive and not linked is dialled once a second over both transports, and dials this one. libp2p's own limit,
+// one in 5 seconds, is used up by that, so that none gets through once the way is free.
+const connRate = 64
+
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each
 // other: who is let in is decided by the gater.
 func resourceManager() (libnet.ResourceManager, error) {
@@ -225,8 +231,14 @@ func resourceManager() (libnet.ResourceManager, error) {
 	limits.SystemBaseLimit.ConnsOutbound = 2 * MaxMembers
 	perHost := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: MaxMembers}}
 	perHost6 := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: MaxMembers}}
+	limit := rate.Limit{RPS: connRate, Burst: MaxMembers}
+	rates := &rate.Limiter{SubnetRateLimiter: rate.SubnetLimiter{
+		IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: limit}},
+		IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 64, Limit: limit}},
+		GracePeriod:      time.Minute,
+	}}
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()),
-		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(perHost, perHost6))
+		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(perHost, perHost6), rcmgr.WithConnRateLimiters(rates))
 }
 
 // join opens membership.
