@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -89,8 +90,9 @@ func checkHost(host string) error { return members.CheckHost(net.JoinHostPort(ho
 
 // checkAdvertised returns an error unless Config.Advertise may be host.
 func checkAdvertised(host string) error {
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-		return errors.New("must be the IP address or name at which other hosts reach this one")
+	ip, err := netip.ParseAddr(host)
+	if err == nil && ip.IsUnspecified() || err != nil && strings.Contains(host, ":") {
+		return errors.New("must be the IP address or name at which other hosts reach this one, without a port")
 	}
 	return checkHost(host)
 }

@@ -22,3 +22,17 @@ func TestANameThatIsNotKnownForAMomentMovesNoHost(t *testing.T) {
 		t.Errorf("others are told %v, for sure: %v", own, sure)
 	}
 }
+
+func TestANameToAdvertiseThatIsNotKnownIsToldInTheLog(t *testing.T) {
+	t.Parallel()
+	log := &memory{}
+	p, err := Open(t.Context(), Config{Memory: true, ClusterKey: newCluster(t).key, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0",
+		Advertise: "host.invalid", Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if !log.says("the name to advertise is not known here") || !log.says("name=host.invalid") {
+		t.Error("the log does not say so")
+	}
+}

@@ -99,7 +99,11 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 	if n.places, err = addressesOf(ctx, &p.cfg); err != nil {
 		return nil, err
 	}
-	n.told, _ = n.places.own(ctx, n.reach(), netip.Addr{})
+	var sure bool
+	if n.told, sure = n.places.own(ctx, n.reach(), netip.Addr{}); !sure && n.places.advertise != "" {
+		p.log.Warn("the name to advertise is not known here: others are told an address of this host until it is",
+			"name", n.places.advertise, "address", n.told)
+	}
 	if err := n.listen(own); err != nil {
 		return nil, err
 	}

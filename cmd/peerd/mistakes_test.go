@@ -70,7 +70,9 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			`--resp "example.com:1": must be ip:port, as 127.0.0.1:6379, or off`},
 		{"two mistakes", []string{"run", "--http", "x", "--advertise", "::"}, 2,
 			`--http "x": must be ip:port, as 127.0.0.1:6379, or off; ` +
-				`--advertise "::": must be the IP address or name at which other hosts reach this one`},
+				`--advertise "::": must be the IP address or name at which other hosts reach this one, without a port`},
+		{"an advertised port", []string{"run", "--advertise", "10.0.0.5:7946"}, 2,
+			`--advertise "10.0.0.5:7946": must be the IP address or name at which other hosts reach this one, without a port`},
 		{"help on no command", []string{"help", "rum"}, 2,
 			`peerd has no command "rum": is peerd run meant? (see peerd --help)`},
 		{"completion for no shell", []string{"completion"}, 2,
