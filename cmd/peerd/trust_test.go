@@ -198,6 +198,10 @@ func TestTheKeyIsRotatedByOneCommand(t *testing.T) {
 		!strings.Contains(stderr, "mend 1 host and run peerd key rotate again") {
 		t.Errorf("with a host down: status %d, %s%s", code, said, stderr)
 	}
+	said = mustPeerd(t, "key", "rotate", "--without", status.PeerID, "--http", a.http)
+	if !strings.Contains(said, "accepted until: peerd key retire --without "+status.PeerID+"\n") {
+		t.Errorf("rotated without a host:\n%s", said) // the other command would tell it the key
+	}
 	b = run(t, b.dir, line...) // with what its file holds
 	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
 	if got := b.ask("GET visits"); got != "2" {
