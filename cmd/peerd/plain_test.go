@@ -57,7 +57,7 @@ func TestAFailureIsToldInWords(t *testing.T) {
 	defer udp.Close()
 	const (
 		half   = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
-		html   = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"
+		html   = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\n<html>"
 		failed = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 	)
 	names := strings.NewReplacer("DIR", dir, "TCP", tcp.Addr().String(), "UDP", udp.LocalAddr().String(),
@@ -83,6 +83,8 @@ func TestAFailureIsToldInWords(t *testing.T) {
 		{"get x --http FAILED", "what answers on FAILED is no peerd: it says 502 Bad Gateway"},
 		{"status --http https://PEER", "speaks HTTP without TLS: ask without https://"},
 		{"status --http nobody.invalid:1", "nobody.invalid"},
+		{"status --http 127.0.0.1", `--http "127.0.0.1": must be ip:port, as 127.0.0.1:7948`},
+		{"restore NONE", "there is no NONE"},
 		{"status --http 127.0.0.1:1", "nothing listens there: is peerd running there with this --http?"},
 
 		{"tx [1] --http PEER", "ops must be an object, and is a number"},
