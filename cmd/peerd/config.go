@@ -100,7 +100,10 @@ func (g *given) merge() (*config, error) {
 	problems := []error{c.takeFile(g.file), c.takeEnvironment()}
 	g.flags.VisitAll(func(f *pflag.Flag) {
 		if f.Changed {
-			_ = setFlag(c.flags.Lookup(f.Name), textOf(f)...) // it was taken once
+			texts := textOf(f)
+			if err := setFlag(c.flags.Lookup(f.Name), texts...); err != nil {
+				problems = append(problems, fmt.Errorf("--%s %q: %w", f.Name, strings.Join(texts, ","), err))
+			}
 			c.from[f.Name] = "--" + f.Name
 		}
 	})
@@ -238,10 +241,14 @@ func setFlag(f *pflag.Flag, texts ...string) error {
 		return reason(f, f.Value.Set(strings.Join(texts, ",")))
 	}
 	var parts []string
-	for part := range strings.SplitSeq(strings.Join(texts, ","), ",") {
+	text := strings.Join(texts, ",")
+	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); part != "" {
 			parts = append(parts, part)
 		}
+	}
+	if len(parts) == 0 && text != "" {
+		return errors.New("has nothing between its commas: leave it empty, or name what it is to list")
 	}
 	return list.Replace(parts)
 }

@@ -90,11 +90,13 @@ func (e *refusedError) Error() string {
 // is addr, with or without "http://" or "https://". An answer other than 200 is a refusedError.
 func (w *web) send(ctx context.Context, method, addr, path string, body io.Reader, what string) (*http.Response, error) {
 	base := addr
+	var err error
 	if !strings.Contains(addr, "://") {
 		base = w.scheme + addr
+		_, _, err = net.SplitHostPort(addr)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, body)
-	if err != nil {
+	r, bad := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, body)
+	if err != nil || bad != nil {
 		return nil, misuse("--http %q: must be ip:port, as %s", addr, defaultHTTP)
 	}
 	if body != nil {

@@ -71,6 +71,8 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 		{"two mistakes", []string{"run", "--http", "x", "--advertise", "::"}, 2,
 			`--http "x": must be ip:port, as 127.0.0.1:6379, or off; ` +
 				`--advertise "::": must be the IP address or name at which other hosts reach this one, without a port`},
+		{"hosts to join between whose commas there are none", []string{"run", "--dir", "DIR/new", "--join", ","}, 2,
+			`--join ",": has nothing between its commas: leave it empty, or name what it is to list`},
 		{"an advertised port", []string{"run", "--advertise", "10.0.0.5:7946"}, 2,
 			`--advertise "10.0.0.5:7946": must be the IP address or name at which other hosts reach this one, without a port`},
 		{"help on no command", []string{"help", "rum"}, 2,

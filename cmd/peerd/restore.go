@@ -30,11 +30,16 @@ func restoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			f, err := openBackup(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
 			m := newMeter(cmd.ErrOrStderr())
 			cfg := peer.RestoreConfig{
 				Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey, Progress: m.show,
 			}
-			info, err := restoreFrom(cmd, args[0], cfg)
+			info, err := peer.Restore(cmd.Context(), f, cfg)
 			m.end()
 			if errors.Is(err, peer.ErrNotEmpty) {
 				return usageError{fmt.Errorf("%w (choose another directory with --dir)", err)}
@@ -49,15 +54,6 @@ func restoreCommand() *cobra.Command {
 	g.flags.Lookup("cluster-key").Usage =
 		"`file` with the secret of the cluster to join, to be copied into the directory"
 	return cmd
-}
-
-func restoreFrom(cmd *cobra.Command, file string, cfg peer.RestoreConfig) (peer.BackupInfo, error) {
-	f, err := openBackup(cmd, file)
-	if err != nil {
-		return peer.BackupInfo{}, errors.Unwrap(err) // the path is named by the caller
-	}
-	defer f.Close()
-	return peer.Restore(cmd.Context(), f, cfg)
 }
 
 func sayRestored(stdout io.Writer, info peer.BackupInfo, dir string) error {
