@@ -92,7 +92,7 @@ func checkHost(host string) error { return members.CheckHost(net.JoinHostPort(ho
 func checkAdvertised(host string) error {
 	ip, err := netip.ParseAddr(host)
 	if err == nil && ip.IsUnspecified() || err != nil && strings.Contains(host, ":") {
-		return errors.New("must be the IP address or name at which other hosts reach this one, without a port")
+		return errors.New("must be the IP or name at which others reach this host, without a port")
 	}
 	return checkHost(host)
 }

@@ -162,8 +162,8 @@ func (n *network) openStream(ctx context.Context, id libpeer.ID, kind string, ke
 		ids = append(ids, streamID(kind, key))
 		of[streamID(kind, key)] = key
 	}
-	// Both sides negotiate: libp2p drops word of what the other one serves now if more than one in 5 seconds comes
-	// from a subnet, and would go by that of former keys for as long as the connection lasts.
+	// Both sides negotiate: libp2p drops word of what the other one serves now if more than one in 5
+	// seconds comes from a subnet, and would go by that of former keys while the connection lasts.
 	_ = n.host.Peerstore().RemoveProtocols(id, ids...)
 	s, err := n.host.NewStream(ctx, id, ids...)
 	if err != nil {

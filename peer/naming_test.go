@@ -26,8 +26,9 @@ func TestANameThatIsNotKnownForAMomentMovesNoHost(t *testing.T) {
 func TestANameToAdvertiseThatIsNotKnownIsToldInTheLog(t *testing.T) {
 	t.Parallel()
 	log := &memory{}
-	p, err := Open(t.Context(), Config{Memory: true, ClusterKey: newCluster(t).key, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0",
-		Advertise: "host.invalid", Logger: log.logger()})
+	cfg := newCluster(t).config(t.TempDir())
+	cfg.Advertise, cfg.Logger = "host.invalid", log.logger()
+	p, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

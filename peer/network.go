@@ -100,9 +100,10 @@ func openNetwork(ctx context.Context, p *Peer) (*network, error) {
 		return nil, err
 	}
 	var sure bool
-	if n.told, sure = n.places.own(ctx, n.reach(), netip.Addr{}); !sure && n.places.advertise != "" {
-		p.log.Warn("the name to advertise is not known here: others are told an address of this host until it is",
-			"name", n.places.advertise, "address", n.told)
+	n.told, sure = n.places.own(ctx, n.reach(), netip.Addr{})
+	if name := n.places.advertise; name != "" && !sure {
+		p.log.Warn("the name to advertise is not known here: others are told another address until it is",
+			"name", name, "address", n.told)
 	}
 	if err := n.listen(own); err != nil {
 		return nil, err
@@ -221,9 +222,10 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 	return nil
 }
 
-// connRate is how many connections a second are opened to, and accepted from, an address, which many hosts may be behind.
-// Each that is alive and not linked is dialled once a second over both transports, and dials this one. libp2p's own limit,
-// one in 5 seconds, is used up by that, so that none gets through once the way is free.
+// connRate is how many connections a second are opened to, and accepted from, an address, which many
+// hosts may be behind. Each that is alive and not linked is dialled once a second over both transports,
+// and dials this one. libp2p's own limit, one in 5 seconds, is used up by that, so that none gets
+// through once the way is free.
 const connRate = 64
 
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each
@@ -242,7 +244,8 @@ func resourceManager() (libnet.ResourceManager, error) {
 		GracePeriod:      time.Minute,
 	}}
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()),
-		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(perHost, perHost6), rcmgr.WithConnRateLimiters(rates))
+		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(perHost, perHost6),
+		rcmgr.WithConnRateLimiters(rates))
 }
 
 // join opens membership.

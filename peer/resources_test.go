@@ -7,8 +7,8 @@ import (
 	libnet "github.com/libp2p/go-libp2p/core/network"
 )
 
-// TestAHostThatWasNotReachedForLongCanBeDialled opens connections with one address as a host does that dials another
-// for minutes and does not reach it, or that finds its neighbours of one site again.
+// TestAHostThatWasNotReachedForLongCanBeDialled opens connections with one address as a host does that
+// dials another for minutes and does not reach it, or that finds its neighbours of one site again.
 func TestAHostThatWasNotReachedForLongCanBeDialled(t *testing.T) {
 	t.Parallel()
 	for _, site := range []string{"10.37.0.1", "192.0.2.1", "fd00::1"} {

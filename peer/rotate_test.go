@@ -395,8 +395,8 @@ func TestTwoRotationsAtOnceSplitNothing(t *testing.T) {
 	}
 }
 
-// TestAKeyIsRetiredThoughAMembersWordOfItsStreamsWasLost has libp2p believe what a member served before a rotation,
-// as it does where hosts of one subnet tell each other of more changes than it lets through.
+// TestAKeyIsRetiredThoughAMembersWordOfItsStreamsWasLost has libp2p believe what a member served before
+// a rotation, as it does where hosts of one subnet tell of more changes than it lets through.
 func TestAKeyIsRetiredThoughAMembersWordOfItsStreamsWasLost(t *testing.T) {
 	t.Parallel()
 	c := keyCluster(t, 2)
@@ -411,7 +411,8 @@ func TestAKeyIsRetiredThoughAMembersWordOfItsStreamsWasLost(t *testing.T) {
 		t.Fatalf("rotated: %+v", rotated)
 	}
 	eventually(t, "word of the new key's streams", func() bool {
-		known, err := book.SupportsProtocols(b.net.id, streamID(keyStream, a.net.keys.ring().InUse()))
+		now := streamID(keyStream, a.net.keys.ring().InUse())
+		known, err := book.SupportsProtocols(b.net.id, now)
 		return err == nil && len(known) == 1
 	})
 	if err := book.SetProtocols(b.net.id, before...); err != nil {

@@ -102,7 +102,8 @@ func (g *given) merge() (*config, error) {
 		if f.Changed {
 			texts := textOf(f)
 			if err := setFlag(c.flags.Lookup(f.Name), texts...); err != nil {
-				problems = append(problems, fmt.Errorf("--%s %q: %w", f.Name, strings.Join(texts, ","), err))
+				text := strings.Join(texts, ",")
+				problems = append(problems, fmt.Errorf("--%s %q: %w", f.Name, text, err))
 			}
 			c.from[f.Name] = "--" + f.Name
 		}
@@ -248,7 +249,7 @@ func setFlag(f *pflag.Flag, texts ...string) error {
 		}
 	}
 	if len(parts) == 0 && text != "" {
-		return errors.New("has nothing between its commas: leave it empty, or name what it is to list")
+		return errors.New("lists nothing: leave it empty, or name what it is to list")
 	}
 	return list.Replace(parts)
 }

@@ -24,7 +24,8 @@ func keyCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		keyChangeCommand(keyStep{
-			name: "rotate", done: "The cluster uses key %s. The old one is accepted until: peerd key retire%s\n",
+			name:  "rotate",
+			done:  "The cluster uses key %s. The old one is accepted until: peerd key retire%s\n",
 			short: "Give the cluster a new key, and go on accepting the old one",
 			long: "Give the cluster a new key. All hosts get it over their encrypted streams and store it in\n" +
 				"cluster.key; when all have, all use it. If a host does not answer, nothing changes: start it,\n" +
@@ -94,7 +95,7 @@ func (w *web) changeKey(ctx context.Context, addr, step string, without []string
 func (k keyStep) tell(out io.Writer, change peer.KeyChange) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tPEER ID\tSTATE")
-	behind, without := 0, "" // who was left out once is left out of each step, or would be told the key
+	behind, without := 0, "" // who is left out once stays so, or would be told the key
 	for _, h := range change.Hosts {
 		if h.State == peer.KeyLeftOut {
 			without += " --without " + h.PeerID
@@ -109,7 +110,8 @@ func (k keyStep) tell(out io.Writer, change peer.KeyChange) error {
 	}
 	if !change.Done {
 		return fmt.Errorf("not done, and nothing is split: the old key is still accepted everywhere: mend "+
-			"%s and run peerd key %s%s again, or leave out for ever with --without", plural(behind, "host"), k.name, without)
+			"%s and run peerd key %s%s again, or leave out for ever with --without",
+			plural(behind, "host"), k.name, without)
 	}
 	_, err := fmt.Fprintf(out, k.done, change.Key, without)
 	return err

@@ -70,11 +70,12 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			`--resp "example.com:1": must be ip:port, as 127.0.0.1:6379, or off`},
 		{"two mistakes", []string{"run", "--http", "x", "--advertise", "::"}, 2,
 			`--http "x": must be ip:port, as 127.0.0.1:6379, or off; ` +
-				`--advertise "::": must be the IP address or name at which other hosts reach this one, without a port`},
-		{"hosts to join between whose commas there are none", []string{"run", "--dir", "DIR/new", "--join", ","}, 2,
-			`--join ",": has nothing between its commas: leave it empty, or name what it is to list`},
+				`--advertise "::": must be the IP or name at which others reach this host, without a port`},
+		{"a list of nothing", []string{"run", "--dir", "DIR/new", "--join", ","}, 2,
+			`--join ",": lists nothing: leave it empty, or name what it is to list`},
 		{"an advertised port", []string{"run", "--advertise", "10.0.0.5:7946"}, 2,
-			`--advertise "10.0.0.5:7946": must be the IP address or name at which other hosts reach this one, without a port`},
+			`--advertise "10.0.0.5:7946": must be the IP or name at which others reach this host, ` +
+				"without a port"},
 		{"help on no command", []string{"help", "rum"}, 2,
 			`peerd has no command "rum": is peerd run meant? (see peerd --help)`},
 		{"completion for no shell", []string{"completion"}, 2,

@@ -189,6 +189,7 @@ var owners = []owner{
 	{"github.com/libp2p/go-libp2p", []string{"peer"}, "streams are the shell's business"},
 	{"github.com/quic-go/quic-go", []string{"peer"}, "the names of the keys that libp2p's QUIC takes"},
 	{"github.com/multiformats/go-multiaddr", []string{"peer"}, "libp2p's addresses stay with it"},
+	{"github.com/multiformats/go-multistream", []string{"peer"}, "its error for streams that nobody serves"},
 	{"github.com/hashicorp/memberlist", []string{"gossip/members"}, "membership is its business"},
 	{"github.com/vmihailenco/msgpack", []string{"internal/wire"},
 		"its own decoders trust their input: everything goes through internal/wire's bounds"},
