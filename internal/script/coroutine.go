@@ -20,6 +20,7 @@ func (m *machine) openCoroutine() {
 		create(l)
 		th := l.Get(-1).(*lua.LState)
 		th.SetContext(&m.meter)
+		th.Push(l.Get(1)) // for the sizer to see, until it is started
 		return th
 	}
 	t := m.library("coroutine", map[string]lua.LGFunction{

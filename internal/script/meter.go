@@ -195,6 +195,7 @@ const (
 	sizeOfFunction = 160
 	sizeOfCode     = 12 // of an instruction, with its line
 	sizeOfThread   = 24 << 10
+	sizeOfRegister = 16
 	smallString    = 64 // not worth remembering that it was seen
 )
 
@@ -254,6 +255,10 @@ func (z *sizer) hold(v lua.LValue, at unsafe.Pointer, size int64) {
 	}
 }
 
+// offsetOfRegisters is where a thread has its registry, whose first field is what that holds: locals,
+// what "..." stands for, and arguments.
+var offsetOfRegisters = offset[lua.LState]("reg")
+
 // open notes what a value refers to.
 func (z *sizer) open(v lua.LValue) {
 	switch v := v.(type) {
@@ -274,21 +279,15 @@ func (z *sizer) open(v lua.LValue) {
 			z.add(up.Value())
 		}
 	case *lua.LState:
-		top, ok := v.GetStack(0)
-		if !ok {
-			return
+		registers := **fieldOf[*[]lua.LValue](v, offsetOfRegisters)
+		z.sum += int64(cap(registers)) * sizeOfRegister
+		for _, value := range registers {
+			z.add(value)
 		}
+		top, _ := v.GetStack(0)
 		for f := frameOf(top); *f != nil && z.sum <= z.limit; *f = (*f).parent {
 			z.sum += sizeOfFunction
 			z.add((*f).function)
-			for i := 1; ; i++ {
-				name, value := v.GetLocal(top, i)
-				if name == "" {
-					break
-				}
-				z.sum += sizeOfItem
-				z.add(value)
-			}
 		}
 	}
 }

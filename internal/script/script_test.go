@@ -210,6 +210,12 @@ func TestWhatIsHeldIsCounted(t *testing.T) {
 		"local c = coroutine.create(function() local t = {} for i=1,30 do t[i] = ('x'):rep(1e6)..i end coroutine.yield() " +
 			"return t end) coroutine.resume(c) check() return c",
 		"local function f() return ('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3, check() end f()",
+		"local function f(...) check() return ... end f(('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3)",
+		"local function f(n, ...) if n == 0 then check() else f(n-1, ('x'):rep(1e6)..n) end return ... end f(30)",
+		"local t = {} for i=1,30 do local s = ('x'):rep(1e6)..i t[i] = coroutine.create(function() return s end) end check()",
+		"local t, many = {}, {} for i=1,8000 do many[i] = 1 end local function f(n, ...) " +
+			"if n > 0 then return f(n-1, 0, unpack(many)) end coroutine.yield() return ... end " +
+			"for i=1,200 do t[i] = coroutine.wrap(f) t[i](1) end check()",
 		"local u = ('x'):rep(1e7)..('y'):rep(6e6) local v = ('x'):rep(1e7)..('z'):rep(6e6) local function f() return u, v end check()",
 		"local t = {} for i=1,30 do t[i] = string.gmatch(('x'):rep(1e6)..i, 'y') end check()",
 		"local t = {} for i=1,30 do local k = ('x'):rep(1e6)..i t[k] = 1 t[k] = nil end check()",
