@@ -316,6 +316,14 @@ type tableRoom struct {
 	keys  []lua.LValue
 }
 
+// put assigns to a key of a table that is being made, and charges for the room that its array gets.
+func (t *meter) put(to *lua.LTable, key, value lua.LValue) {
+	if n, ok := key.(lua.LNumber); ok && 0 < n && n < maxIndex {
+		t.part(max(0, int(n)-cap((*tableRoom)(unsafe.Pointer(to)).array)) * sizeOfItem)
+	}
+	to.RawSet(key, value)
+}
+
 // frame is the beginning of the machine's frame of a call. GetStack counts calls that others took
 // the place of, of which there may be any number, so what is below is found by hand.
 type frame struct {

@@ -300,7 +300,7 @@ func (u *unpacker) pairs(n, depth int) lua.LValue {
 		if f, ok := key.(lua.LNumber); key == lua.LNil || ok && f != f {
 			u.l.RaiseError("table index is nil")
 		}
-		t.RawSet(u.m.meter.index(key), value)
+		u.m.meter.put(t, key, value)
 	}
 	return t
 }

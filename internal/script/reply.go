@@ -69,14 +69,14 @@ func (m *machine) value(reply []byte, depth int) (lua.LValue, []byte) {
 		var t *lua.LTable
 		t, rest = m.elements(rest, 2*n, depth, func(t *lua.LTable, i int, k, v lua.LValue) {
 			if i%2 == 1 {
-				t.RawSet(m.meter.index(k), v)
+				m.meter.put(t, k, v)
 			}
 		})
 		return single("map", t)
 	case mark == '~':
 		var t *lua.LTable
 		t, rest = m.elements(rest, n, depth, func(t *lua.LTable, _ int, _, v lua.LValue) {
-			t.RawSet(m.meter.index(v), lua.LTrue)
+			m.meter.put(t, v, lua.LTrue)
 		})
 		return single("set", t)
 	}

@@ -246,7 +246,10 @@ func TestWhatIsBeingMadeIsCounted(t *testing.T) {
 	for _, source := range []string{
 		"cjson.decode('['..('{\"a\":1},'):rep(30000)..'1]')",
 		"cmsgpack.unpack('\\220\\255\\255'..('\\129\\161a\\1'):rep(65535))",
+		"cmsgpack.unpack('\\148'..('\\129\\206\\0\\28\\253\\224\\1'):rep(4))",
+		"cmsgpack.unpack('\\220\\7\\208'..('\\129\\205\\15\\255\\1'):rep(2000))",
 		"redis.call('many')",
+		"redis.setresp(3) redis.call('maps')",
 	} {
 		p, err := Compile([]byte(source + " redis.call('look')"))
 		if err != nil {
@@ -254,8 +257,11 @@ func TestWhatIsBeingMadeIsCounted(t *testing.T) {
 		}
 		looked := false
 		r := &Run{Limits: Limits{Bytes: 16 << 20}, Call: func(args [][]byte, _ bool) ([]byte, error) {
-			if string(args[0]) == "many" {
+			switch string(args[0]) {
+			case "many":
 				return []byte("*100000\r\n" + strings.Repeat("*1\r\n:1\r\n", 100_000)), nil
+			case "maps":
+				return []byte("*2000\r\n" + strings.Repeat("%1\r\n:4000\r\n:1\r\n", 2000)), nil
 			}
 			looked = true
 			return []byte("+OK\r\n"), nil
