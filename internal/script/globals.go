@@ -84,11 +84,20 @@ func stringArg(l *lua.LState, n int, name string) string {
 }
 
 func numberArg(l *lua.LState, n int, name string) float64 {
-	if f, ok := toNumber(l.Get(n)); ok {
+	if f, ok := numberAt(l, n); ok {
 		return f
 	}
 	expected(l, n, name, "number")
 	return 0
+}
+
+// numberAt charges for reading an argument that may be a long string.
+func numberAt(l *lua.LState, n int) (float64, bool) {
+	v := l.Get(n)
+	if s, ok := v.(lua.LString); ok {
+		l.Context().(*meter).work(len(s) / stepOfBytes)
+	}
+	return toNumber(v)
 }
 
 func toNumber(v lua.LValue) (float64, bool) {
@@ -202,7 +211,7 @@ func (m *machine) openBase() {
 	})
 	set(passing, func(l *lua.LState) int { return l.GetTop() })
 	set(counting, func(l *lua.LState) int {
-		if f, ok := toNumber(l.Get(1)); ok {
+		if f, ok := numberAt(l, 1); ok {
 			return push(l, lua.LNumber(f))
 		}
 		return push(l, l.Get(1))
@@ -254,12 +263,14 @@ func tonumber(l *lua.LState) int {
 	base := optInt(l, 2, "tonumber", 10)
 	if base == 10 {
 		someArg(l, 1, "tonumber")
-		if f, ok := toNumber(l.Get(1)); ok {
+		if f, ok := numberAt(l, 1); ok {
 			return push(l, lua.LNumber(f))
 		}
 		return push(l, lua.LNil)
 	}
-	s := strings.Trim(stringArg(l, 1, "tonumber"), " \t\n\v\f\r")
+	s := stringArg(l, 1, "tonumber")
+	l.Context().(*meter).make(len(s))
+	s = strings.Trim(s, " \t\n\v\f\r")
 	if base < 2 || base > 36 {
 		badArg(l, 2, "tonumber", "base out of range")
 	}
@@ -470,6 +481,7 @@ func (m *machine) loadParts(l *lua.LState) int {
 	if l.Get(2) != lua.LNil {
 		name = stringArg(l, 2, "load")
 	}
+	defer m.meter.keepNoMore(m.meter.kept)
 	var source strings.Builder
 	for {
 		l.Push(part)
@@ -479,7 +491,7 @@ func (m *machine) loadParts(l *lua.LState) int {
 		if !ok || s == "" || source.Len() > MaxSource {
 			break
 		}
-		m.meter.make(len(s))
+		m.meter.keep(len(s))
 		source.WriteString(string(s))
 	}
 	return m.load(l, source.String(), strings.TrimLeft(name, "=@"))

@@ -28,7 +28,7 @@ type meter struct {
 	bytes int   // charged since the last look
 	// building is what a value takes that a function of ours is making: nothing refers to it before it is whole.
 	building int64
-	kept     int64 // by the calls that catch errors, see protected
+	kept     int64 // by functions of ours that call the script: buffers, and what protected remembers
 
 	limits Limits
 	alarm  int64 // size of the heap at which what the run holds is added up
@@ -111,6 +111,15 @@ func (t *meter) part(bytes int) {
 
 // built says that nothing is being made any more.
 func (t *meter) built() { t.building = 0 }
+
+// keep charges for what a function of ours holds while it calls the script.
+func (t *meter) keep(bytes int) {
+	t.kept += int64(bytes)
+	t.make(bytes)
+}
+
+// keepNoMore says that no more is kept than before.
+func (t *meter) keepNoMore(before int64) { t.kept = before }
 
 // stop ends the run.
 func (t *meter) stop(err error) {

@@ -137,7 +137,7 @@ func statusReply(l *lua.LState) int {
 const MaxLog = 512
 
 func (m *machine) log(l *lua.LState) int {
-	level, ok := toNumber(l.Get(1))
+	level, ok := numberAt(l, 1)
 	switch {
 	case l.GetTop() < 2:
 		return raise(l, "ERR redis.log() requires two arguments or more.")
@@ -168,7 +168,7 @@ func (m *machine) log(l *lua.LState) int {
 }
 
 func (m *machine) setresp(l *lua.LState) int {
-	version, ok := toNumber(l.Get(1))
+	version, ok := numberAt(l, 1)
 	switch {
 	case l.GetTop() != 1:
 		return raise(l, "ERR redis.setresp() requires one argument.")
@@ -180,7 +180,7 @@ func (m *machine) setresp(l *lua.LState) int {
 }
 
 func setRepl(l *lua.LState) int {
-	flags, ok := toNumber(l.Get(1))
+	flags, ok := numberAt(l, 1)
 	switch {
 	case l.GetTop() != 1:
 		return raise(l, "ERR redis.set_repl() requires one argument.")

@@ -62,7 +62,7 @@ func TestARunawayIsEnded(t *testing.T) {
 		"local s = 'x' while true do s = s .. s end":                                                             own,
 		"local s = 'x' while true do pcall(function() s = s .. s end) end":                                       ErrMemory,
 		"return ('x'):rep(1e9)":                                                                                  own,
-		"return ('x'):rep(1e6):gsub('x', ('y'):rep(100))":                                                        own,
+		"return ('x'):rep(1e6):gsub('x', ('y'):rep(100))":                                                        ErrMemory,
 		"return cjson.encode(('/'):rep(1e7))":                                                                    ErrMemory,
 		"local t = {} while true do t[#t+1] = {} end":                                                            ErrMemory,
 		"local t = {} while true do t[#t+1] = 'x' end":                                                           ErrMemory,
@@ -87,6 +87,12 @@ func TestARunawayIsEnded(t *testing.T) {
 		"local function f(n) local a,b,c,d,e,g,h,i,j,k local function u() return a,b,c,d,e,g,h,i,j,k end " +
 			"if n > 0 then pcall(f, n-1) end end f(3900)": ErrMemory,
 
+		"local s, t = ('x'):rep(1e6), {} for i=1,100 do t[i] = s:format() end": ErrMemory,
+		"local b = ('x'):rep(1e6) local function f(n) return (('ab'):gsub('.', function(c) if c == 'a' then return b end " +
+			"if n > 0 then f(n-1) end return '' end)) end f(200)": ErrMemory,
+		"local b = (' '):rep(1e6) local function f(n) local part = b load(function() if part then part = nil return b end " +
+			"if n > 0 then f(n-1) end error('x') end) end f(150)": ErrMemory,
+
 		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.pcall('nope', unpack(t))": ErrMemory,
 		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.acl_check_cmd(unpack(t))": ErrMemory,
 		"local s, t = ('x'):rep(2e6), {} for i=1,1e9 do t[i] = redis.error_reply(s) end":              ErrMemory,
@@ -101,6 +107,25 @@ func TestARunawayIsEnded(t *testing.T) {
 			t.Errorf("%s\nended with %v and %.100q, want %v", source, err, out, want)
 		case after.HeapSys > before.HeapSys+400<<20:
 			t.Errorf("%s\nthe heap grew from %d to %d MiB", source, before.HeapSys>>20, after.HeapSys>>20)
+		}
+	}
+}
+
+// TestWorkOfFunctionsIsCounted: few instructions may take long.
+func TestWorkOfFunctionsIsCounted(t *testing.T) {
+	for _, source := range []string{
+		"local s = ('x'):rep(1e6) for i=1,2 do s:gsub('', '') end",
+		"(('x'):rep(1e3)):gsub('(y*)', ('%1'):rep(1e5))",
+		"local s = ('x'):rep(1e6) for i=1,100 do s:format() end",
+		"local s = ('x'):rep(1e6) for i=1,100 do s:byte(1, 8000) s:byte(1, 8000) end",
+		"local s = ('x'):rep(1e6) for i=1,100 do ('x'):find(s) end",
+		"local s = ('9'):rep(1e6) for i=1,100 do tonumber(s) end",
+		"local s = ('9'):rep(1e6) for i=1,100 do tonumber(s, 16) end",
+		"local s = ('9'):rep(1e6) for i=1,100 do math.floor(s) end",
+		"local s = ('9'):rep(1e6) for i=1,100 do for j=s,1 do end end",
+	} {
+		if out, err := runText(t, source, Limits{Steps: 1_000_000, Bytes: 64 << 20}); err != ErrSteps {
+			t.Errorf("%s\nended with %v and %.100q", source, err, out)
 		}
 	}
 }

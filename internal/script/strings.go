@@ -13,8 +13,9 @@ import (
 
 func (m *machine) openString() {
 	t := m.library("string", map[string]lua.LGFunction{
-		"byte": stringByte,
+		"byte": m.stringByte,
 		"char": func(l *lua.LState) int {
+			m.meter.make(l.GetTop())
 			buf := make([]byte, l.GetTop())
 			for i := range buf {
 				n := intArg(l, i+1, "char")
@@ -98,7 +99,7 @@ func span(s string, from, to int64) (int64, int64) {
 	return from, min(to, n)
 }
 
-func stringByte(l *lua.LState) int {
+func (m *machine) stringByte(l *lua.LState) int {
 	s := stringArg(l, 1, "byte")
 	first := optInt(l, 2, "byte", 1)
 	from, to := span(s, first, optInt(l, 3, "byte", first))
@@ -106,6 +107,7 @@ func stringByte(l *lua.LState) int {
 		l.RaiseError("string slice too long")
 	}
 	n := 0
+	m.meter.work(int(max(0, to-from)))
 	for i := from; i <= to; i++ {
 		l.Push(lua.LNumber(s[i-1]))
 		n++
@@ -482,6 +484,7 @@ func (m *machine) find(l *lua.LState, name string, find bool) int {
 		at += int64(len(s)) + 1
 	}
 	from := int(min(max(at-1, 0), int64(len(s))))
+	m.meter.work(len(p) / stepOfBytes)
 	if find && (lua.LVAsBool(l.Get(4)) || !strings.ContainsAny(p, magic)) {
 		m.meter.work(len(s) / stepOfBytes)
 		i := strings.Index(s[from:], p)
@@ -512,6 +515,7 @@ func (m *machine) gmatch(l *lua.LState) int {
 	s, p := stringArg(l, 1, "gmatch"), stringArg(l, 2, "gmatch")
 	from := 0
 	return push(l, l.NewClosure(func(l *lua.LState) int {
+		m.meter.work(len(p) / stepOfBytes)
 		t := &matcher{m: m, l: l, s: s, p: p}
 		for ; from <= len(s); from++ {
 			t.level = 0
@@ -538,19 +542,21 @@ func (m *machine) gsub(l *lua.LState) int {
 	most := optInt(l, 4, "gsub", int64(len(s))+1)
 	anchored := strings.HasPrefix(p, "^")
 	t := &matcher{m: m, l: l, s: s, p: strings.TrimPrefix(p, "^")}
+	m.meter.work(len(p) / stepOfBytes)
+	defer m.meter.keepNoMore(m.meter.kept)
 	var buf []byte
 	at, n := 0, int64(0)
 	for n < most {
+		m.meter.work(1)
 		t.level = 0
+		before := cap(buf)
 		e := t.match(at, 0)
 		if e >= 0 {
 			n++
-			before := len(buf)
 			buf = t.replace(buf, at, e)
 			if len(buf) > MaxString {
 				m.longString(l, len(buf))
 			}
-			m.meter.make(len(buf) - before)
 		}
 		switch {
 		case e > at:
@@ -561,6 +567,7 @@ func (m *machine) gsub(l *lua.LState) int {
 		default:
 			at++
 		}
+		m.meter.keep(cap(buf) - before)
 		if at > len(s) || anchored {
 			break
 		}
@@ -586,6 +593,7 @@ func (t *matcher) replace(buf []byte, s, e int) []byte {
 		v = t.l.GetTable(by, t.captured(0, s, e))
 	default:
 		text := text(by)
+		t.m.meter.work(len(text) / stepOfBytes)
 		for i := 0; i < len(text); i++ {
 			switch c := text[i]; {
 			case c != escape:
@@ -598,6 +606,7 @@ func (t *matcher) replace(buf []byte, s, e int) []byte {
 				case c == '0':
 					buf = append(buf, t.s[s:e]...)
 				default:
+					t.m.meter.work(1)
 					buf = appendText(buf, t.captured(int(c-'1'), s, e))
 				}
 				if len(buf) > MaxString {
@@ -619,6 +628,7 @@ func (t *matcher) replace(buf []byte, s, e int) []byte {
 // format is string.format.
 func (m *machine) format(l *lua.LState) int {
 	f := stringArg(l, 1, "format")
+	m.longString(l, len(f))
 	var buf []byte
 	arg := 1
 	for i := 0; i < len(f); i++ {

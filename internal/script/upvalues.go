@@ -41,12 +41,12 @@ func (m *machine) protected(l *lua.LState, args int) error {
 		open = append(open, u)
 	}
 	size := cap(open) * int(unsafe.Sizeof(open[0]))
-	m.meter.kept += int64(size)
-	m.meter.make(size)
+	before := m.meter.kept
+	m.meter.keep(size)
 	m.meter.work(len(open))
 	*fieldOf[bool](l, offsetOfHandled) = false
 	err := l.PCall(args, lua.MultRet, nil)
-	m.meter.kept -= int64(size)
+	m.meter.keepNoMore(before)
 	m.goOn()
 	if err != nil {
 		*first = nil
