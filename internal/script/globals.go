@@ -315,12 +315,19 @@ func raiseAny(l *lua.LState) int {
 
 // where returns the place of a call, as errors begin with it.
 func where(l *lua.LState, level int) string {
-	frame, ok := l.GetStack(level)
-	if !ok || (*frameOf(frame)).function.IsG {
+	at, _ := l.GetStack(0)
+	f, hidden := *frameOf(at), l.Context().(*meter).m.untraced
+	for ; f != nil && level > 0; f = f.parent {
+		if f.function != hidden {
+			level -= 1 + f.tailCalls
+		}
+	}
+	if f == nil || level < 0 || f.function.IsG {
 		return ""
 	}
-	_, _ = l.GetInfo("Sl", frame, lua.LNil)
-	return fmt.Sprintf("%s:%d: ", frame.Source, frame.CurrentLine)
+	*frameOf(at) = f
+	_, _ = l.GetInfo("Sl", at, lua.LNil)
+	return fmt.Sprintf("%s:%d: ", at.Source, at.CurrentLine)
 }
 
 // pcall calls a function. Of an error that Redis has as a table its text is returned.

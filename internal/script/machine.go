@@ -20,6 +20,7 @@ type machine struct {
 	shown map[*lua.LTable]*lua.LTable
 	// ofGlobals stands for the metatable of the globals.
 	ofGlobals *lua.LTable
+	untraced  *lua.LFunction // see protected
 	meter     meter
 	run       *Run
 	null      *lua.LUserData // cjson.null
@@ -49,6 +50,7 @@ func newMachine() *machine {
 		RegistryGrowStep: growRegisters, CallStackSize: maxCalls, MinimizeStackMemory: true})
 	m.l.Options.RegistrySize = coroutineRegisters
 	m.null = m.l.NewUserData()
+	m.untraced = m.l.NewFunction(untraced)
 	m.globals = m.l.NewTable()
 	m.openBase()
 	m.openTable()

@@ -340,6 +340,10 @@ type frame struct {
 	function *lua.LFunction
 	parent   *frame
 	pc       int
+
+	_, _, _, _, _ int // base, localBase, returnBase, nArgs, nRet
+
+	tailCalls int // that it took the place of
 }
 
 // operands is how many bits of an instruction are below those that tell which it is.

@@ -51,6 +51,7 @@ func TestARunawayIsEnded(t *testing.T) {
 		"string.gsub('x', 'x', function() while true do end end)":                         ErrSteps,
 		"table.sort({3,2,1}, function() while true do end end)":                           ErrSteps,
 		"local function f() return f() end f()":                                           ErrSteps,
+		"pcall(function() local function f() return f() end f() end)":                     ErrSteps,
 		"local function f(n) return 1 + f(n) end f(1)":                                    own,
 		"local function f(n) return coroutine.wrap(function() f(n) end)() end f(1)":       own,
 		"return ('a'):rep(1e6):find(('.-'):rep(20)..'b')":                                 ErrSteps,
@@ -459,6 +460,32 @@ func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.TotalAlloc
+}
+
+// TestACaughtErrorIsNotTraced through all calls, of which there may be many.
+func TestACaughtErrorIsNotTraced(t *testing.T) {
+	for source, want := range map[string]error{
+		"pcall(function() local function f() return f() end f() end)":                                            ErrSteps,
+		"local function f(n) if n > 0 then f(n-1) else for i=1,300 do pcall(error) end end return 1 end f(2500)": nil,
+	} {
+		before := allocated()
+		if _, err := runText(t, source, limits()); err != want {
+			t.Errorf("%s\nended with %v", source, err)
+		}
+		if n := allocated() - before; n > 16<<20 {
+			t.Errorf("%s\ntook %d MiB", source, n>>20)
+		}
+	}
+}
+
+// TestAnErrorNamesItsPlace at the level that is asked for. A call that catches errors is one level.
+func TestAnErrorNamesItsPlace(t *testing.T) {
+	const source = "local function f(n)\nerror('x', n) end\nlocal function g(n) f(n) return 1 end\n" +
+		"local all = ''\nfor n=1,6 do local _, why = pcall(g, n) all = all..' '..why end return all"
+	const want = " user_script:2: x user_script:3: x x user_script:5: x x x\r\n"
+	if out, err := runText(t, source, limits()); !strings.HasSuffix(out, want) || err != nil {
+		t.Errorf("%q, %v, want %q", out, err, want)
+	}
 }
 
 // TestAReplyIsWrittenOnce, and not again at each level that it is nested.

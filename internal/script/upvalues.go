@@ -45,7 +45,8 @@ func (m *machine) protected(l *lua.LState, args int) error {
 	m.meter.keep(size)
 	m.meter.work(len(open))
 	*fieldOf[bool](l, offsetOfHandled) = false
-	err := l.PCall(args, lua.MultRet, nil)
+	l.Insert(m.untraced, l.GetTop()-args)
+	err := l.PCall(args+1, lua.MultRet, nil)
 	m.meter.keepNoMore(before)
 	m.goOn()
 	if err != nil {
@@ -56,4 +57,23 @@ func (m *machine) protected(l *lua.LState, args int) error {
 		}
 	}
 	return err
+}
+
+// untraced calls its first argument. What is thrown there it throws on with a trace, which PCall would
+// else make of all calls, and of all that others took the place of.
+func untraced(l *lua.LState) int {
+	defer func() {
+		thrown := recover()
+		if thrown == nil {
+			return
+		}
+		raised, ok := thrown.(*lua.ApiError)
+		if !ok {
+			raised = &lua.ApiError{Type: lua.ApiErrorPanic, Object: lua.LString(fmt.Sprint(thrown))}
+		}
+		raised.StackTrace = " "
+		panic(raised)
+	}()
+	l.Call(l.GetTop()-1, lua.MultRet)
+	return l.GetTop()
 }
