@@ -204,12 +204,16 @@ func (m *machine) openBase() {
 	set(indexing, func(l *lua.LState) int { return push(l, m.meter.index(l.Get(1))) })
 	set(appending, func(l *lua.LState) int {
 		t, first := tableArg(l, 1, "append"), int(intArg(l, 2, "append"))
+		m.meter.make(l.GetTop() * sizeOfItem)
 		for i := 3; i <= l.GetTop(); i++ {
 			t.RawSetInt(first+i-3, l.Get(i))
 		}
 		return push(l, t)
 	})
-	set(passing, func(l *lua.LState) int { return l.GetTop() })
+	set(passing, func(l *lua.LState) int {
+		m.meter.make(l.GetTop() * sizeOfRegister)
+		return l.GetTop()
+	})
 	set(counting, func(l *lua.LState) int {
 		if f, ok := numberAt(l, 1); ok {
 			return push(l, lua.LNumber(f))

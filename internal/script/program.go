@@ -513,6 +513,8 @@ func (w *rewriter) list(e *ast.TableExpr) ast.Expr {
 			f.Value = adjust(w.call(passing, last, f.Value, last), false)
 			e.Fields = e.Fields[:i+1]
 			return e
+		case len(rest) == 0 && isMany(f.Value): // what these take is charged
+			f.Value = adjust(w.call(passing, f.Value, f.Value), false)
 		}
 	}
 	return e

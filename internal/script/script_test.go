@@ -114,6 +114,9 @@ func TestARunawayIsEnded(t *testing.T) {
 
 // TestWorkOfFunctionsIsCounted: few instructions may take long.
 func TestWorkOfFunctionsIsCounted(t *testing.T) {
+	// grow calls what follows with 30,000 values.
+	grow := "local function grow(n, f, ...) if n == 0 then return f(...) end return grow(n-1, f, " +
+		strings.Repeat("0,", 100) + "...) end return grow(300, function(...) "
 	for _, source := range []string{
 		"local s = ('x'):rep(1e6) for i=1,2 do s:gsub('', '') end",
 		"(('x'):rep(1e3)):gsub('(y*)', ('%1'):rep(1e5))",
@@ -124,9 +127,12 @@ func TestWorkOfFunctionsIsCounted(t *testing.T) {
 		"local s = ('9'):rep(1e6) for i=1,100 do tonumber(s, 16) end",
 		"local s = ('9'):rep(1e6) for i=1,100 do math.floor(s) end",
 		"local s = ('9'):rep(1e6) for i=1,100 do for j=s,1 do end end",
+		grow + "local t = {" + strings.Repeat("{...},", 200) + "} end, 0)",
+		grow + "local t = {" + strings.Repeat("{(function(...) return ... end)(...)},", 200) + "} end, 0)",
+		grow + "local t = {" + strings.Repeat("{"+strings.Repeat("1,", 50)+"x=1,...},", 200) + "} end, 0)",
 	} {
-		if out, err := runText(t, source, Limits{Steps: 1_000_000, Bytes: 64 << 20}); err != ErrSteps {
-			t.Errorf("%s\nended with %v and %.100q", source, err, out)
+		if out, err := runText(t, source, Limits{Steps: 1_000_000}); err != ErrSteps {
+			t.Errorf("%.120s\nended with %v and %.100q", source, err, out)
 		}
 	}
 }
