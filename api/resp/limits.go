@@ -100,7 +100,7 @@ const (
 	// more.
 	MaxProduct = 4 << 20
 	// MaxScripts is how many scripts a server knows, and MaxScriptBytes the size in bytes of their
-	// texts, all in all. The one not used for longest is forgotten first: a client that is told
+	// texts, with 1 KiB for each function, all in all. The one not used for longest is forgotten first: a client that is told
 	// NOSCRIPT sends the text again, with EVAL.
 	MaxScripts     = 4096
 	MaxScriptBytes = 16 << 20

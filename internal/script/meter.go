@@ -202,7 +202,8 @@ const (
 	sizeOfItem     = 32   // of that part
 	sizeOfField    = 128  // of the rest
 	sizeOfFunction = 160
-	sizeOfCode     = 12 // of an instruction, with its line
+	sizeOfProto    = 1 << 10 // of what a function is compiled to, but for its code and constants
+	sizeOfCode     = 12      // of an instruction, with its line
 	sizeOfThread   = 24 << 10
 	sizeOfRegister = 16
 	smallString    = 64 // not worth remembering that it was seen
@@ -306,7 +307,7 @@ func (z *sizer) code(p *lua.FunctionProto) {
 	if p == nil || !z.isNew(unsafe.Pointer(p)) {
 		return
 	}
-	z.sum += int64(len(p.Code))*sizeOfCode + int64(len(p.Constants))*sizeOfItem
+	z.sum += sizeOfProto + int64(len(p.Code))*sizeOfCode + int64(len(p.Constants))*sizeOfItem
 	for _, v := range p.Constants {
 		z.add(v)
 	}

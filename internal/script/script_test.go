@@ -228,6 +228,8 @@ func TestAShortFunctionIsSmall(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if each := (int(after.HeapAlloc) - int(before.HeapAlloc)) / functions; each > 2048 {
 		t.Errorf("a function holds %d bytes", each)
+	} else if size := p.Size / functions; size < each || size > 2*each {
+		t.Errorf("a function holds %d bytes and is counted as %d", each, size)
 	}
 	runtime.KeepAlive(p)
 }
@@ -251,6 +253,7 @@ func TestWhatIsHeldIsCounted(t *testing.T) {
 		"local u = ('x'):rep(1e7)..('y'):rep(6e6) local v = ('x'):rep(1e7)..('z'):rep(6e6) local function f() return u, v end check()",
 		"local t = {} for i=1,30 do t[i] = string.gmatch(('x'):rep(1e6)..i, 'y') end check()",
 		"local t = {} for i=1,30 do local k = ('x'):rep(1e6)..i t[k] = 1 t[k] = nil end check()",
+		"local t, text = {}, ('f=function()end '):rep(3000) for i=1,10 do t[i] = loadstring(text) end check()",
 		"local t = {} for i=1,30 do t[i] = loadstring('return \"'..('x'):rep(1e6)..i..'\"') end check()",
 	} {
 		m := newMachine()
