@@ -100,8 +100,8 @@ const (
 	// more.
 	MaxProduct = 4 << 20
 	// MaxScripts is how many scripts a server knows, and MaxScriptBytes the size in bytes of their
-	// texts, with 1 KiB for each function, all in all. The one not used for longest is forgotten first: a client that is told
-	// NOSCRIPT sends the text again, with EVAL.
+	// texts, with 1 KiB for each function, all in all. The one not used for longest is forgotten
+	// first: a client that is told NOSCRIPT sends the text again, with EVAL.
 	MaxScripts     = 4096
 	MaxScriptBytes = 16 << 20
 	// MaxScriptTime, MaxScriptSteps and MaxScriptMemory bound a script: how long it runs, with all

@@ -36,11 +36,11 @@
 // Errors that the interpreter itself raises, and those of its compiler, read otherwise than Lua's,
 // which name the variable: see redisText. Texts may use goto, labels and "\x41" of later Lua. The
 // order of pairs is that of insertion. The operator "#" asks a table's metatable for __len, and
-// "--[==" without a second "[" is refused, where it begins a comment of one line in Lua 5.1. If a key follows the fiftieth item of a constructor, the
-// hundredth and so on, the items behind are set in the text's order: at 51, {<50 items>, x=1, 'b',
-// [51]='a'} has 'a', where Lua has 'b'; and one of the items before it is set after that key: {<50
-// times 1>, [3]='a'} has 1 at 3, where Lua has 'a'. The package sets lua.MaxArrayIndex, which is the whole
-// process's.
+// "--[==" without a second "[" is refused, where it begins a comment of one line in Lua 5.1. If a
+// key follows the fiftieth item of a constructor, the hundredth and so on, the items behind are set
+// in the text's order, and those before it after it: at 51, {<50 items>, x=1, 'b', [51]='a'} has
+// 'a', where Lua has 'b'; at 3, {<50 items>, [3]='a'} has the third item, where Lua has 'a'. The
+// package sets lua.MaxArrayIndex, which is the whole process's.
 //
 // What scripts return is compared with Redis by the conversations in api/resp/testdata/redis,
 // lua.txt and scripting.txt, and by random programs, see lua_differ_test.go there. The tests here are
