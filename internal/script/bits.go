@@ -79,7 +79,9 @@ const (
 )
 
 func (m *machine) packing(l *lua.LState, name string) *packing {
-	return &packing{l: l, name: name, format: stringArg(l, 1, name), order: binary.LittleEndian, align: 1}
+	format := stringArg(l, 1, name)
+	m.meter.work(len(format) / 8)
+	return &packing{l: l, name: name, format: format, order: binary.LittleEndian, align: 1}
 }
 
 // next returns the next item: its letter, its size and to what it is aligned. Controls are obeyed.

@@ -53,6 +53,7 @@ func (m *machine) openJSON() {
 				badArg(l, 1, "decode", "expected 1 argument")
 			}
 			d := jsonDecoder{m: m, l: l, s: stringArg(l, 1, "decode")}
+			m.meter.work(len(d.s) / stepOfBytes) // of spaces, too
 			defer m.meter.built()
 			v := d.value(d.next(), 0)
 			if end := d.next(); end.kind != "T_END" {
@@ -190,6 +191,7 @@ func (e *jsonEncoder) number(n lua.LNumber) {
 
 // length returns how long the array is that a table is, -1 if it is none.
 func (e *jsonEncoder) length(t *lua.LTable) int {
+	e.m.meter.walk(t)
 	most, items, array := 0, 0, true
 	t.ForEach(func(key, _ lua.LValue) {
 		n, ok := key.(lua.LNumber)

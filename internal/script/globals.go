@@ -595,8 +595,9 @@ func (m *machine) openTable() {
 		"sort":   m.tableSort,
 		"getn":   func(l *lua.LState) int { return push(l, lua.LNumber(m.seen(tableArg(l, 1, "getn")).Len())) },
 		"maxn": func(l *lua.LState) int {
-			most := lua.LNumber(0)
-			m.seen(tableArg(l, 1, "maxn")).ForEach(func(key, _ lua.LValue) {
+			t, most := m.seen(tableArg(l, 1, "maxn")), lua.LNumber(0)
+			m.meter.walk(t)
+			t.ForEach(func(key, _ lua.LValue) {
 				if n, ok := key.(lua.LNumber); ok {
 					most = max(most, n)
 				}

@@ -103,6 +103,12 @@ func (t *meter) make(bytes int) {
 	}
 }
 
+// walk charges for going through a table, with the places in it that hold nothing.
+func (t *meter) walk(table *lua.LTable) {
+	room := (*tableRoom)(unsafe.Pointer(table))
+	t.work((len(room.array) + len(room.keys)) / 8)
+}
+
 // part charges for a part of a value that is being made.
 func (t *meter) part(bytes int) {
 	t.building += int64(bytes)

@@ -80,6 +80,7 @@ func (p *packer) value(v lua.LValue, depth int) {
 }
 
 func (p *packer) table(t *lua.LTable, depth int) {
+	p.m.meter.walk(t)
 	most, n, array := 0.0, 0, true
 	t.ForEach(func(key, _ lua.LValue) {
 		n++

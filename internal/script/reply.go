@@ -270,6 +270,7 @@ func (w *writer) verbatim(format, s string) {
 
 // pairs writes a map, or the keys of a set.
 func (w *writer) pairs(t *lua.LTable, values bool) {
+	w.m.meter.walk(t)
 	n := int64(0)
 	t.ForEach(func(_, _ lua.LValue) { n++ })
 	switch {

@@ -114,6 +114,7 @@ func TestARunawayIsEnded(t *testing.T) {
 
 // TestWorkOfFunctionsIsCounted: few instructions may take long.
 func TestWorkOfFunctionsIsCounted(t *testing.T) {
+	const holes = "local t = {} t[200000] = 1 t[200000] = nil "
 	// grow calls what follows with 30,000 values.
 	grow := "local function grow(n, f, ...) if n == 0 then return f(...) end return grow(n-1, f, " +
 		strings.Repeat("0,", 100) + "...) end return grow(300, function(...) "
@@ -127,6 +128,12 @@ func TestWorkOfFunctionsIsCounted(t *testing.T) {
 		"local s = ('9'):rep(1e6) for i=1,100 do tonumber(s, 16) end",
 		"local s = ('9'):rep(1e6) for i=1,100 do math.floor(s) end",
 		"local s = ('9'):rep(1e6) for i=1,100 do for j=s,1 do end end",
+		"local s = (' '):rep(1e6)..1 for i=1,100 do cjson.decode(s) end",
+		"local s = (' '):rep(1e6) for i=1,20 do struct.size(s) end",
+		holes + "for i=1,100 do table.maxn(t) end",
+		holes + "local u = {} for i=1,100 do u[i] = t end cjson.encode(u)",
+		holes + "local u = {} for i=1,100 do u[i] = t end cmsgpack.pack(u)",
+		holes + "local u = {} for i=1,100 do u[i] = {map=t} end return u",
 		grow + "local t = {" + strings.Repeat("{...},", 200) + "} end, 0)",
 		grow + "local t = {" + strings.Repeat("{(function(...) return ... end)(...)},", 200) + "} end, 0)",
 		grow + "local t = {" + strings.Repeat("{"+strings.Repeat("1,", 50)+"x=1,...},", 200) + "} end, 0)",
