@@ -210,16 +210,19 @@ func (m *machine) openBase() {
 		}
 		return push(l, t)
 	})
-	set(passing, func(l *lua.LState) int {
-		m.meter.make(l.GetTop() * sizeOfRegister)
-		return l.GetTop()
-	})
+	set(passing, m.pass)
 	set(counting, func(l *lua.LState) int {
 		if f, ok := numberAt(l, 1); ok {
 			return push(l, lua.LNumber(f))
 		}
 		return push(l, l.Get(1))
 	})
+}
+
+// pass charges for what its arguments take where they are passed to, and returns them.
+func (m *machine) pass(l *lua.LState) int {
+	m.meter.make(l.GetTop() * sizeOfRegister)
+	return l.GetTop()
 }
 
 func firstLine(source string) string {

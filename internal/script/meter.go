@@ -28,7 +28,7 @@ type meter struct {
 	bytes int   // charged since the last look
 	// building is what a value takes that a function of ours is making: nothing refers to it before it is whole.
 	building int64
-	kept     int64 // by functions of ours that call the script: buffers, and what protected remembers
+	kept     int64 // by functions of ours that call the script, see keep
 
 	limits Limits
 	alarm  int64 // size of the heap at which what the run holds is added up
@@ -271,8 +271,8 @@ func (z *sizer) hold(v lua.LValue, at unsafe.Pointer, size int64) {
 	}
 }
 
-// offsetOfRegisters is where a thread has its registry, whose first field is what that holds: locals,
-// what "..." stands for, and arguments.
+// offsetOfRegisters is where a thread has its registry, whose first field is what that holds:
+// locals, what "..." stands for, and arguments.
 var offsetOfRegisters = offset[lua.LState]("reg")
 
 // open notes what a value refers to.
@@ -332,7 +332,7 @@ type tableRoom struct {
 	keys  []lua.LValue
 }
 
-// put assigns to a key of a table that is being made, and charges for the room that its array gets.
+// put assigns to a key of a table that is being made, and charges for the room that it gets.
 func (t *meter) put(to *lua.LTable, key, value lua.LValue) {
 	if n, ok := key.(lua.LNumber); ok && 0 < n && n < maxIndex {
 		t.part(max(0, int(n)-cap((*tableRoom)(unsafe.Pointer(to)).array)) * sizeOfItem)

@@ -89,9 +89,11 @@ func TestARunawayIsEnded(t *testing.T) {
 			"if n > 0 then pcall(f, n-1) end end f(3900)": ErrMemory,
 
 		"local s, t = ('x'):rep(1e6), {} for i=1,100 do t[i] = s:format() end": ErrMemory,
-		"local b = ('x'):rep(1e6) local function f(n) return (('ab'):gsub('.', function(c) if c == 'a' then return b end " +
+		"local b = ('x'):rep(1e6) local function f(n) " +
+			"return (('ab'):gsub('.', function(c) if c == 'a' then return b end " +
 			"if n > 0 then f(n-1) end return '' end)) end f(200)": ErrMemory,
-		"local b = (' '):rep(1e6) local function f(n) local part = b load(function() if part then part = nil return b end " +
+		"local b = (' '):rep(1e6) local function f(n) " +
+			"local part = b load(function() if part then part = nil return b end " +
 			"if n > 0 then f(n-1) end error('x') end) end f(150)": ErrMemory,
 
 		"local s, t = ('x'):rep(1e4), {} for i=1,8000 do t[i] = s end redis.pcall('nope', unpack(t))": ErrMemory,
@@ -251,16 +253,20 @@ func TestWhatIsHeldIsCounted(t *testing.T) {
 		"local c = coroutine.create(function() local t = {} for i=1,30 do t[i] = ('x'):rep(1e6)..i end coroutine.yield() " +
 			"return t end) coroutine.resume(c) check() return c",
 		"local function f() return ('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3, check() end f()",
-		"local function f(...) check() return ... end f(('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3)",
-		"local function f(n, ...) if n == 0 then check() else f(n-1, ('x'):rep(1e6)..n) end return ... end f(30)",
-		"local t = {} for i=1,30 do local s = ('x'):rep(1e6)..i t[i] = coroutine.create(function() return s end) end check()",
+		"local function f(...) check() return ... end " +
+			"f(('x'):rep(1e7)..1, ('x'):rep(1e7)..2, ('x'):rep(1e7)..3)",
+		"local function f(n, ...) if n == 0 then check() else f(n-1, ('x'):rep(1e6)..n) end " +
+			"return ... end f(30)",
+		"local t = {} for i=1,30 do local s = ('x'):rep(1e6)..i " +
+			"t[i] = coroutine.create(function() return s end) end check()",
 		"local t, many = {}, {} for i=1,8000 do many[i] = 1 end local function f(n, ...) " +
 			"if n > 0 then return f(n-1, 0, unpack(many)) end coroutine.yield() return ... end " +
 			"for i=1,200 do t[i] = coroutine.wrap(f) t[i](1) end check()",
 		"local u = ('x'):rep(1e7)..('y'):rep(6e6) local v = ('x'):rep(1e7)..('z'):rep(6e6) local function f() return u, v end check()",
 		"local t = {} for i=1,30 do t[i] = string.gmatch(('x'):rep(1e6)..i, 'y') end check()",
 		"local t = {} for i=1,30 do local k = ('x'):rep(1e6)..i t[k] = 1 t[k] = nil end check()",
-		"local t, text = {}, ('f=function()end '):rep(3000) for i=1,10 do t[i] = loadstring(text) end check()",
+		"local t, text = {}, ('f=function()end '):rep(3000) " +
+			"for i=1,10 do t[i] = loadstring(text) end check()",
 		"local t = {} for i=1,30 do t[i] = loadstring('return \"'..('x'):rep(1e6)..i..'\"') end check()",
 	} {
 		m := newMachine()
@@ -481,8 +487,9 @@ func allocated() uint64 {
 // TestACaughtErrorIsNotTraced through all calls, of which there may be many.
 func TestACaughtErrorIsNotTraced(t *testing.T) {
 	for source, want := range map[string]error{
-		"pcall(function() local function f() return f() end f() end)":                                            ErrSteps,
-		"local function f(n) if n > 0 then f(n-1) else for i=1,300 do pcall(error) end end return 1 end f(2500)": nil,
+		"pcall(function() local function f() return f() end f() end)": ErrSteps,
+		"local function f(n) if n > 0 then f(n-1) return end " +
+			"for i=1,300 do pcall(error) end end f(2500)": nil,
 	} {
 		before := allocated()
 		if _, err := runText(t, source, limits()); err != want {

@@ -59,8 +59,8 @@ func (m *machine) protected(l *lua.LState, args int) error {
 	return err
 }
 
-// untraced calls its first argument. What is thrown there it throws on with a trace, which PCall would
-// else make of all calls, and of all that others took the place of.
+// untraced calls its first argument. What is thrown there it throws on with a trace, which PCall
+// would else make of all calls, and of all that others took the place of.
 func untraced(l *lua.LState) int {
 	defer func() {
 		thrown := recover()
