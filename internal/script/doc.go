@@ -22,10 +22,10 @@
 // calls, each coroutine for itself; and coroutines resume each other no deeper than maxCoroutines.
 // Strings are at most MaxString long. What tables, strings, functions and coroutines hold is added
 // up while the script runs, from its stacks on, whenever the heap has grown by much: beyond
-// Limits.Bytes the run ends. Three things of the interpreter would allow one instruction to take
-// any amount of memory, and are kept from it: the operator ".." becomes a call of a function, when
-// a text is compiled; an assignment to t[n] makes room for n values, so it is charged before; and
-// unpack and the like return 8,000 values at most.
+// Limits.Bytes the run ends. Four things of the interpreter would allow one instruction to take much
+// memory, and are kept from it: the operator ".." becomes a call of a function, when a text is
+// compiled; an assignment to t[n] makes room for n values, so it is charged before; so are the
+// values that end a constructor; and unpack and the like return 8,000 values at most.
 //
 // A text may be nested maxNesting deep, for the compiler calls itself; and what would take the
 // compiler long, or what it would cut off, is refused: see bounds.go. A run that was ended has no

@@ -15,7 +15,8 @@ import (
 // Steps are counted one by one, and every stretch of them looks at the clock and at whether
 // somebody wants the run to end. Of memory the libraries charge what they make before they make it,
 // and no instruction of the machine takes more than some hundred bytes: strings are put together by
-// a function of ours. What of that is still held nobody counts. So where the heap of the whole
+// a function of ours, and another passes on what a constructor takes from "..." or a call. Only the
+// table arg of a function that does not use its "..." is not charged. What of that is still held nobody counts. So where the heap of the whole
 // process has grown by much since the run began, what the run holds is added up, from its stack on:
 // if that is more than it may, it ends.
 //
