@@ -122,12 +122,6 @@ func (m mark) has(id StreamID) bool {
 	})
 }
 
-// delivers reports whether anything was delivered.
-func (m mark) delivers() bool { return m.holes() || m.spans[0].after != m.spans[0].to }
-
-// holes reports whether something may stand before what was delivered that was not.
-func (m mark) holes() bool { return len(m.spans) > 1 }
-
 func (m mark) join(o mark) mark {
 	epoch := max(m.epoch, o.epoch)
 	m, o = m.in(epoch), o.in(epoch)
@@ -163,13 +157,7 @@ func (st *groupState) join(o groupState) {
 		o.dots = st.dots
 		*st = o
 	case o.set == st.set:
-		ours, theirs := st.has(mark.delivers), o.has(mark.delivers)
-		switch less := o.Last.Compare(st.Last); {
-		case ours && theirs || ours == theirs && less == 0:
-			st.GroupInfo = GroupInfo{maxID(st.Last, o.Last), max(st.Read, o.Read)}
-		case theirs || !ours && less < 0: // else the group begins as st does
-			st.GroupInfo = o.GroupInfo
-		}
+		st.Last, st.Read = maxID(st.Last, o.Last), max(st.Read, o.Read)
 		st.floor = minID(st.floor, o.floor)
 		marks := make(map[ReplicaID]mark, len(st.marks))
 		for _, all := range []map[ReplicaID]mark{st.marks, o.marks} {
@@ -177,20 +165,8 @@ func (st *groupState) join(o groupState) {
 				marks[origin] = st.marks[origin].join(o.marks[origin])
 			}
 		}
-		if st.marks = marks; st.has(mark.holes) {
-			st.Read = -1
-		}
+		st.marks = marks
 	}
-}
-
-// has reports whether something holds for a mark.
-func (st *groupState) has(holds func(mark) bool) bool {
-	for _, m := range st.marks {
-		if holds(m) {
-			return true
-		}
-	}
-	return false
 }
 
 func parseGroup(payload []byte) groupState {
@@ -654,12 +630,9 @@ func (x extent) countTo(id StreamID) int64 {
 
 // count counts an entry that is delivered.
 func (st *groupState) count(x extent, id StreamID) {
-	switch {
-	case st.Read >= 0 && !x.broken(id):
+	if st.Read >= 0 && !x.broken(id) {
 		st.Read++
-	case id.Compare(st.Last) < 0: // it came late
-		st.Read = -1
-	case x.Added > 0:
+	} else if x.Added > 0 {
 		st.Read = x.countTo(id)
 	}
 	st.Last = maxID(st.Last, id)
@@ -671,15 +644,12 @@ func (g Group) Lag() (lag int64, ok bool) {
 	st, _ := g.state()
 	in, _ := g.stream.inside()
 	x := g.stream.extent(in)
-	switch {
-	case x.Added == 0:
+	if x.Added == 0 {
 		return 0, true
-	case st.Read >= 0 && !x.broken(st.Last):
+	}
+	if st.Read >= 0 && !x.broken(st.Last) {
 		return x.Added - st.Read, true
 	}
 	before := x.countTo(st.Last)
-	if from, some := st.next(in); some && from.Compare(st.Last) < 0 && x.countTo(from) != before {
-		return 0, false // there may be some before that were not delivered
-	}
 	return x.Added - before, before >= 0
 }
