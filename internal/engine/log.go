@@ -70,6 +70,12 @@ func (l *deltaLog) append(rec logged) {
 	l.recent = l.recent[drop:]
 }
 
+// Locate says where a record stands: what other spaces have written before it belongs to a run as well.
+func (l *deltaLog) Locate(number uint64, written time.Time, at, next, every store.Position) {
+	l.runBytes += int(at - l.Next)
+	l.Index.Locate(number, written, at, next, every)
+}
+
 // note has the hash of a delta that was searched for be in found.
 func (l *deltaLog) note(d *delta.Delta) {
 	if l.found == nil || len(l.found) == maxFound {

@@ -73,6 +73,22 @@ func TestTheCheckpointOfALongLogFitsIntoTheTree(t *testing.T) {
 	}
 }
 
+// TestARunSpansLittleOfASharedLog, also where others' records stand between a space's own, which are small.
+func TestARunSpansLittleOfASharedLog(t *testing.T) {
+	log, at := newLog(0, 0), map[uint64]store.Position{}
+	for n := uint64(1); n <= 1000; n++ {
+		at[n] = log.Next + 100_000
+		log.append(logged{lsn: n, bytes: 100, deltas: []*delta.Delta{{Replica: 1, First: n, Ops: make([]delta.Op, 1)}}})
+		log.Locate(n, time.UnixMilli(1e12), at[n], at[n]+100, markBytes)
+	}
+	for n := uint64(1); n <= 1000; n++ {
+		first, found := log.Find(1, n)
+		if span := at[n] - at[first]; !found || span > maxRunBytes+100_000 {
+			t.Fatalf("the run of dot %d begins with record %d: it spans %d bytes", n, first, span)
+		}
+	}
+}
+
 func TestALowerLimitAndAgeAreReachedStepByStep(t *testing.T) {
 	w := newWorld(t, 2, worldConfig{hosts: 1})
 	h := w.hosts[0]

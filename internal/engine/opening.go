@@ -40,6 +40,7 @@ func (r *replica) loadContext() error {
 		r.bases.Hold(t)
 	}
 	r.own, r.log.Index, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
+	r.log.runBytes = maxRunBytes // how much its newest runs span is not known
 	r.saved, r.durable = c.reach, c.reach
 	r.opening.root, r.opening.settled = c.root, c.settled
 	r.totals = c.totals
