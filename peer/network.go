@@ -222,11 +222,17 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 	return nil
 }
 
-// connRate is how many connections a second are opened to, and accepted from, an address, which many
-// hosts may be behind. Each that is alive and not linked is dialled once a second over both transports,
-// and dials this one. libp2p's own limit, one in 5 seconds, is used up by that, so that none gets
-// through once the way is free.
-const connRate = 64
+const (
+	// connRate is how many connections a second are opened to, and accepted from, an address, which many
+	// hosts may be behind, after connBurst of them. Each that is alive and not linked is dialled once a second over
+	// both transports, and dials this one. libp2p's own limit, one in 5 seconds, is used up by that, so
+	// that none gets through once the way is free.
+	connRate  = 64
+	connBurst = 512
+	// maxShaking is how many connections wait for their handshakes, for which libp2p gives 15 s: a stranger who
+	// opens all that one address may, and says nothing, leaves as many to others.
+	maxShaking = 2 * (connBurst + 15*connRate)
+)
 
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each
 // other: who is let in is decided by the gater.
@@ -235,9 +241,12 @@ func resourceManager() (libnet.ResourceManager, error) {
 	limits.SystemBaseLimit.Conns = 4 * MaxMembers
 	limits.SystemBaseLimit.ConnsInbound = 2 * MaxMembers
 	limits.SystemBaseLimit.ConnsOutbound = 2 * MaxMembers
+	limits.TransientBaseLimit.ConnsInbound = maxShaking
+	limits.TransientBaseLimit.Conns = 2 * maxShaking
+	limits.TransientBaseLimit.FD = maxShaking
 	perHost := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: MaxMembers}}
 	perHost6 := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: MaxMembers}}
-	limit := rate.Limit{RPS: connRate, Burst: MaxMembers}
+	limit := rate.Limit{RPS: connRate, Burst: connBurst}
 	rates := &rate.Limiter{SubnetRateLimiter: rate.SubnetLimiter{
 		IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: limit}},
 		IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 64, Limit: limit}},

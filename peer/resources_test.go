@@ -31,3 +31,28 @@ func TestAHostThatWasNotReachedForLongCanBeDialled(t *testing.T) {
 		}
 	}
 }
+
+// TestOneAddressLeavesRoomForOthersHandshakes has all that may come from one address open connections and say
+// nothing, while others' are accepted.
+func TestOneAddressLeavesRoomForOthersHandshakes(t *testing.T) {
+	resources, err := resourceManager()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resources.Close()
+	accept := func(site string) error {
+		tcp, _ := multiaddrs(netip.AddrPortFrom(netip.MustParseAddr(site), 7947))
+		_, err := resources.OpenConnection(libnet.DirInbound, true, tcp)
+		return err
+	}
+	silent := 0
+	for silent <= MaxMembers && accept("203.0.113.1") == nil {
+		silent++
+	}
+	if silent < connBurst || silent > MaxMembers {
+		t.Errorf("one address has %d connections accepted at once", silent)
+	}
+	if err := accept("198.51.100.1"); err != nil {
+		t.Errorf("beside %d that say nothing another address has none: %v", silent, err)
+	}
+}

@@ -277,6 +277,9 @@ func TestARebuildReadsNothingThatItsReplicaGaveUp(t *testing.T) {
 	for range 10 {
 		w.healRound(t)
 	}
+	if !nodes[0].CaughtUp() {
+		t.Fatal("the rebuild was never tried to end")
+	}
 }
 
 // TestARebuildNamesWhatIsSynced has another space append between any two steps of a discard.

@@ -112,8 +112,11 @@ func TestWhatAClearHidesIsDeletedThoughItCameAgain(t *testing.T) {
 	if h.engine.Clears() != 1 {
 		t.Fatalf("%d clears are to be swept, want 1", h.engine.Clears())
 	}
-	w.write(t, h, added("s", "0"))
-	w.write(t, h, removed("s", "0"))
+	w.write(t, h, added("s", "9")) // which is swept last
+	w.write(t, h, removed("s", "9"))
+	if h.engine.Clears() == 0 {
+		t.Fatal("it was swept before")
+	}
 	for more := true; more; {
 		var err error
 		more, err = h.engine.Sweep()
