@@ -198,6 +198,11 @@ func (m *machine) giveUp(h *host) error {
 	if err := m.log.Forget(h.number); err != nil {
 		return err
 	}
+	if h.beside != nil { // as in package peer, the records go once nothing more is written
+		if err := h.beside.write(); err != nil {
+			return err
+		}
+	}
 	m.clear()
 	return nil
 }
