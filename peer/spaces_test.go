@@ -705,6 +705,39 @@ func TestAReaderOfADroppedSpaceMayMakeAnother(t *testing.T) {
 	mustClose(t, p)
 }
 
+// TestADroppedSpaceLeavesNothingOfWhatIsWrittenMeanwhile has a part of a checkpoint outlive the loop of its space.
+func TestADroppedSpaceLeavesNothingOfWhatIsWrittenMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := alone(t, Config{})
+		setIn(t, p, "orders", "k", "1")
+		s, goOn := p.space("orders"), make(chan struct{})
+		s.background.Go(func() {
+			<-goOn
+			late := &store.Batch{}
+			late.Set([]byte("mcheckpoint"), []byte("late"))
+			if err := s.store.Commit(late, false); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := p.DropSpace(t.Context(), "orders", true); err != nil {
+			t.Fatal(err)
+		}
+		p.reclaim()
+		synctest.Wait()
+		close(goOn)
+		synctest.Wait()
+		view := spacestore.NewTree(p.store, s.number).Snapshot()
+		defer view.Close()
+		err := view.ScanKeys(nil, nil, func(key []byte) bool {
+			t.Errorf("the store keeps %q of a space that was dropped", key)
+			return true
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestASpaceThatHasDataTakesWritesWithoutTheDirectory refuses writes to the directory.
 func TestASpaceThatHasDataTakesWritesWithoutTheDirectory(t *testing.T) {
 	p, err := Open(context.Background(), Config{Memory: true, Offline: true})
