@@ -40,6 +40,14 @@ func (k *keyring) goesOn(key secret.Key, without, removed []string) bool {
 	return !slices.ContainsFunc(without, told) && (key != k.begun || !slices.ContainsFunc(removed, told))
 }
 
+// leftOut returns whom the rotation to the key in use left out, if this peer began that.
+func (k *keyring) leftOut() []string {
+	if k.begun != k.ring().InUse() {
+		return nil
+	}
+	return k.without
+}
+
 func newKeyring(path string, ring secret.Ring) *keyring {
 	k := &keyring{path: path, changed: make(chan struct{}, 1)}
 	k.present.Store(&ring)

@@ -82,17 +82,18 @@ const (
 // change that was begun here runs, ErrKeyAlone, ErrClosed, or wraps ErrUnknownMember or
 // ErrSeveralMembers for who is in without.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
-	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
+	return p.changeClusterKey(ctx, without, false, (*keyChange).rotate)
 }
 
 // RetireKeys has all members accept no key but the one in use here, once all use it. If a member
 // does not answer, nothing is retired, and KeyChange says so. Members named in without are left
-// out. The error is one of RotateKey's, or ErrKeyChangeOpen if a new key is held that is not in use.
+// out, and those that the rotation to that key left out, if this peer began it and was not started again
+// since. The error is one of RotateKey's, or ErrKeyChangeOpen if a new key is held that is not in use.
 func (p *Peer) RetireKeys(ctx context.Context, without []string) (KeyChange, error) {
-	return p.changeClusterKey(ctx, without, (*keyChange).retire)
+	return p.changeClusterKey(ctx, without, true, (*keyChange).retire)
 }
 
-func (p *Peer) changeClusterKey(ctx context.Context, without []string,
+func (p *Peer) changeClusterKey(ctx context.Context, without []string, ends bool,
 	run func(*keyChange, context.Context) error) (KeyChange, error) {
 	if p.net == nil {
 		return KeyChange{}, errors.New("this peer is offline: it has no cluster")
@@ -108,6 +109,9 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 	without, err := n.meant(ctx, without)
 	if err != nil {
 		return KeyChange{}, err
+	}
+	if ends {
+		without = slices.Concat(without, n.keys.leftOut())
 	}
 	c := &keyChange{n: n, without: without, states: map[string]KeyHost{}}
 	ok, err := c.gather(ctx)
@@ -152,7 +156,8 @@ func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 		}
 	}
 	for _, id := range c.without {
-		if _, somewhere := knows[id]; !somewhere && !c.n.gater.isRemoved(id) {
+		_, somewhere := knows[id]
+		if !somewhere && !c.n.gater.isRemoved(id) && !slices.Contains(c.n.keys.leftOut(), id) {
 			return false, fmt.Errorf("%q: %w", id, ErrUnknownMember)
 		}
 	}

@@ -333,8 +333,10 @@ func TestAMemberThatIsLeftOutOfARotationIsAStrangerAfterIt(t *testing.T) {
 	if diff := cmp.Diff(want, states(rotated)); !rotated.Done || diff != "" {
 		t.Errorf("rotated: done %v, %s", rotated.Done, diff)
 	}
-	if retired := changeKey(t, a, without, (*Peer).RetireKeys); !retired.Done {
-		t.Errorf("retired: %+v", retired)
+	retired := changeKey(t, a, nil, (*Peer).RetireKeys) // who was left out stays so
+	want = map[string]string{"peer0": KeyAlone, "peer1": KeyAlone, "peer2": KeyLeftOut}
+	if diff := cmp.Diff(want, states(retired)); !retired.Done || diff != "" {
+		t.Errorf("retired: done %v, %s", retired.Done, diff)
 	}
 	if s := mustStatus(t, stolen); s.ClusterKey == rotated.Key || len(s.AcceptedKeys) != 0 {
 		t.Errorf("the one left out uses %s and accepts %s", s.ClusterKey, s.AcceptedKeys)
