@@ -25,10 +25,11 @@ type keyring struct {
 	changing sync.Mutex // held by a change
 	turn     sync.Mutex // held by what this peer begins for all: one at a time
 
-	// The key of the last rotation that this peer began or went on with, and whom that left out.
-	// Used while turn is held.
+	// The key of the last rotation that this peer began or went on with, whom that left out, and who
+	// was removed then. Used while turn is held.
 	begun   secret.Key
 	without []string
+	removed []string
 }
 
 // goesOn reports whether a rotation goes on with a key that others hold already: none of those
@@ -36,7 +37,9 @@ type keyring struct {
 // key that it did not begin it cannot know when others were removed; were it not to go on with
 // that either, keys that nobody uses could fill the ring.
 func (k *keyring) goesOn(key secret.Key, without, removed []string) bool {
-	told := func(id string) bool { return key != k.begun || !slices.Contains(k.without, id) }
+	told := func(id string) bool {
+		return key != k.begun || !slices.Contains(k.without, id) && !slices.Contains(k.removed, id)
+	}
 	return !slices.ContainsFunc(without, told) && (key != k.begun || !slices.ContainsFunc(removed, told))
 }
 

@@ -171,7 +171,7 @@ func (c *keyChange) rotate(ctx context.Context) error {
 	if c.key, begun = ring.Next(); !begun || !c.n.keys.goesOn(c.key, c.without, removed) {
 		c.key = secret.New()
 	}
-	c.n.keys.begun, c.n.keys.without = c.key, slices.Concat(c.without, removed)
+	c.n.keys.begun, c.n.keys.without, c.n.keys.removed = c.key, c.without, removed
 	hold := keyRequest{step: stepHold, key: c.key.Expose()}
 	use := keyRequest{step: stepUse, id: c.key.ClusterID()}
 	if err := c.here(hold, KeyAccepted); err != nil {

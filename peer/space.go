@@ -144,7 +144,7 @@ func (s *Space) read(ctx context.Context, wanted bool, fn func(tx *Tx) error) (a
 	if held == nil {
 		v := s.nothing()
 		defer v.Close()
-		return at, newTx(v).run(fn)
+		return at, readBy(v, fn)
 	}
 	var v *view
 	if wanted {
@@ -157,7 +157,7 @@ func (s *Space) read(ctx context.Context, wanted bool, fn func(tx *Tx) error) (a
 	}
 	defer v.Close()
 	v.Gathering()
-	err = newTx(v).run(fn)
+	err = readBy(v, fn)
 	held.suspectRead(err)
 	held.loop.remember(v)
 	return at, err

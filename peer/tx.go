@@ -7,6 +7,7 @@ import (
 	"iter"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 
 // Tx is a transaction: a consistent view of the peer's data, with its own writes on top. Its
 // embedded Fields are the keys, and give typed handles on them: tx.Counter("visits").Add(1). It is
-// used by the function that it was passed to, on one goroutine, and not after it returned.
+// used by the function that it was passed to, on one goroutine, and not after it returned: once its
+// Update or View has returned, it reads nothing, and takes no writes (ErrReadOnly).
 //
 // Reads return no error. If one fails, because the disk does or what it holds is damaged, what the
 // transaction reads from then on is empty and what it writes is refused, and View, Update and their
@@ -55,6 +57,25 @@ func (tx *Tx) bind(base keyed) *Tx {
 	engine.Bind(&tx.Fields, base)
 	tx.base, tx.err = base, nil
 	return tx
+}
+
+// errOver is what Tx.Err returns once the transaction is over.
+var errOver = fmt.Errorf("the function of the transaction has returned: %w", ErrReadOnly)
+
+// over is what a transaction is of once it is over.
+var over = sync.OnceValue(func() *engine.View { return nothing().View() })
+
+// end ends the transaction, as users may keep it: it reads nothing any more, and takes no writes.
+func (tx *Tx) end() {
+	tx.bind(over())
+	tx.err = errOver
+}
+
+// readBy runs a function that reads a view.
+func readBy(v keyed, fn func(*Tx) error) error {
+	tx := newTx(v)
+	defer tx.end()
+	return tx.run(fn)
 }
 
 // run runs a transaction's function. A read that failed counts for more than what the function made
@@ -291,6 +312,9 @@ func (p *Peer) newUpdate(s *space, fns []func(*Tx) error) *update {
 func (u *update) free() []error {
 	errs := u.errs
 	tx := u.tx
+	if tx != nil {
+		tx.end()
+	}
 	if u.called == nil {
 		tx = nil // users keep what they should not
 	}
@@ -348,6 +372,7 @@ func (u *update) call(fn func(*Tx) error, tx *Tx) (err error) {
 		if returned {
 			return
 		}
+		tx.end() // as result may not be reached
 		if thrown := recover(); thrown != nil {
 			u.thrown = &PanicError{thrown, debug.Stack()}
 			err = u.thrown

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +91,52 @@ func TestAListThatFailedIsAnErrorWhateverTheFunctionSays(t *testing.T) {
 	})
 	if !errors.Is(err, errList) || errors.Is(err, decided) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestATransactionThatIsKeptIsOver however its function ended: it shows nothing, writes nothing, and says so.
+func TestATransactionThatIsKeptIsOver(t *testing.T) {
+	p := alone(t, Config{})
+	mustUpdate(t, p, func(tx *Tx) error { _, err := tx.Counter("visits").Add(1); return err })
+	for how, run := range map[string]func(fn func(*Tx) error){
+		"Update":    func(fn func(*Tx) error) { _ = p.Update(t.Context(), fn) },
+		"UpdateAll": func(fn func(*Tx) error) { p.UpdateAll(t.Context(), []func(*Tx) error{fn}) },
+		"View":      func(fn func(*Tx) error) { _ = p.View(t.Context(), fn) },
+		"Read":      func(fn func(*Tx) error) { p.Read([]func(*Tx) error{fn}) },
+		"Submit": func(fn func(*Tx) error) {
+			done := make(chan bool)
+			p.Submit([]func(*Tx) error{fn}, func([]error) { close(done) })
+			<-done
+		},
+		"a panic": func(fn func(*Tx) error) {
+			defer func() { _ = recover() }()
+			_ = p.Update(t.Context(), func(tx *Tx) error { _ = fn(tx); panic("it does") })
+		},
+		"an end of the goroutine": func(fn func(*Tx) error) {
+			apart(func() {
+				_ = p.Update(t.Context(), func(tx *Tx) error { _ = fn(tx); runtime.Goexit(); return nil })
+			})
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			var kept *Tx
+			var handle crdt.Counter
+			run(func(tx *Tx) error {
+				kept, handle = tx, tx.Counter("visits")
+				return nil
+			})
+			if _, err := handle.Add(1); !errors.Is(err, ErrReadOnly) {
+				t.Errorf("a handle that is kept writes: %v", err)
+			}
+			if err := kept.String("new").Set([]byte("x")); !errors.Is(err, ErrReadOnly) {
+				t.Errorf("it writes: %v", err)
+			}
+			if kept.Has("visits") || kept.Len() != 0 || len(maps.Collect(kept.All())) != 0 {
+				t.Error("it shows keys")
+			}
+			if err := kept.Err(); !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), "has returned") {
+				t.Errorf("it says %v", err)
+			}
+		})
 	}
 }
