@@ -5,6 +5,7 @@ import "github.com/peerd/peerd/internal/dotted"
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
 	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { fields.(*Fields).bind(tx) }
+	dotted.Lent.Rebase = func(fields any, tx dotted.Tx) { fields.(*Fields).tx.Tx = tx }
 	dotted.Lent.Collect = collect
 	dotted.Lent.Expire = expire
 	dotted.Lent.Counted = countedIn

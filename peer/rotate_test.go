@@ -504,6 +504,27 @@ func TestAMemberThatIsLeftOutDoesNotKnowTheNewKeyFromBefore(t *testing.T) {
 	}
 }
 
+func TestAMemberThatIsAddedAgainBeforeTheOldKeyIsRetiredIsToldTheNewOne(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	id := mustStatus(t, b).PeerID
+	if _, err := a.RemoveMember(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if rotated := changeKey(t, a, nil, (*Peer).RotateKey); !rotated.Done {
+		t.Fatalf("rotated: %+v", rotated)
+	}
+	if _, err := a.AddMember(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	c.meet(a, b)
+	want := map[string]string{"peer0": KeyAlone, "peer1": KeyAlone}
+	if diff := cmp.Diff(want, states(changeKey(t, a, nil, (*Peer).RetireKeys))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestARotationGoesOnAfterARestartThoughSomebodyWasRemoved with the key that others hold: were it another one each time,
 // the keys that nobody uses would soon be too many.
 func TestARotationGoesOnAfterARestartThoughSomebodyWasRemoved(t *testing.T) {

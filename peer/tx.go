@@ -67,8 +67,9 @@ var over = sync.OnceValue(func() *engine.View { return nothing().View() })
 
 // end ends the transaction, as users may keep it: it reads nothing any more, and takes no writes.
 func (tx *Tx) end() {
-	tx.bind(over())
-	tx.err = errOver
+	none := over()
+	engine.Rebase(&tx.Fields, none)
+	tx.base, tx.err = none, errOver
 }
 
 // readBy runs a function that reads a view.
