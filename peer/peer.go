@@ -40,6 +40,15 @@ var (
 	ErrLocked = store.ErrLocked
 )
 
+// worded is an error in words that fit better than those of its sentinel.
+type worded struct {
+	text     string
+	sentinel error
+}
+
+func (e worded) Error() string { return e.text }
+func (e worded) Unwrap() error { return e.sentinel }
+
 // Peer is one peer: this host's part of a cluster. It holds spaces, sets of keys that are
 // replicated apart from each other: see Space. View, Update and their like are those of its space
 // "default". Its methods may be called by many goroutines.

@@ -226,7 +226,7 @@ func (s *Space) isOwn() error {
 	if s.name != directorySpace {
 		return nil
 	}
-	return fmt.Errorf("the space %q is peerd's own: %w", s.name, ErrReadOnly)
+	return worded{fmt.Sprintf("the space %q is peerd's own, and takes no writes of others", s.name), ErrReadOnly}
 }
 
 // Submit runs transactions as UpdateAll does, and waits for nobody else's step, nor for an
@@ -341,8 +341,8 @@ func (s *Space) Wait(ctx context.Context, t Token) error {
 	return &NotSeenError{Missing: missing, cause: err}
 }
 
-// await waits until the space is there. It ends with ctx, with the peer, and with ended, too.
-func (s *Space) await(ctx context.Context, ended <-chan struct{}) (*space, error) {
+// await waits until the space is there. It ends with ctx, with the peer, and with a watch that is closed.
+func (s *Space) await(ctx context.Context, closed <-chan struct{}) (*space, error) {
 	for {
 		changed := s.p.changes.wait()
 		if held, err := s.here(); held != nil || err != nil {
@@ -352,8 +352,8 @@ func (s *Space) await(ctx context.Context, ended <-chan struct{}) (*space, error
 		case <-changed:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-ended:
-			return nil, ErrClosed
+		case <-closed:
+			return nil, errWatchClosed
 		case <-s.p.stop:
 			return nil, ErrClosed
 		}

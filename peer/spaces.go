@@ -605,7 +605,8 @@ func (p *Peer) DropSpace(ctx context.Context, name string, force bool) error {
 	s := p.space(name)
 	switch {
 	case name == directorySpace:
-		return fmt.Errorf("the space %q has the directory of spaces, and every host holds it: %w", name, ErrReadOnly)
+		return worded{fmt.Sprintf("the space %q is peerd's own: it lists the spaces, every host holds it, and it cannot be "+
+			"dropped", name), ErrReadOnly}
 	case s == nil:
 		return fmt.Errorf("%w %q", ErrNotHeld, name)
 	}

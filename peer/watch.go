@@ -118,7 +118,7 @@ func (w *Watch) join(s *space) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if isClosed(w.closed) {
-		return ErrClosed
+		return errWatchClosed
 	}
 	s.feed.enter()
 	w.s = s
@@ -196,10 +196,12 @@ func wait[T any](ctx context.Context, w *Watch, on <-chan T) {
 	}
 }
 
+var errWatchClosed = worded{"the watch is closed", ErrClosed}
+
 func (w *Watch) ended(ctx context.Context) error {
 	select {
 	case <-w.closed:
-		return ErrClosed
+		return errWatchClosed
 	case <-w.s.stopped:
 		return w.s.gone()
 	default:

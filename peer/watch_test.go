@@ -265,13 +265,19 @@ func TestAWatchEndsWithItsContextItsCloseAndThePeer(t *testing.T) {
 	}
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if _, err := w.Next(context.Background()); !errors.Is(err, ErrClosed) {
+		_, err := w.Next(context.Background())
+		if !errors.Is(err, ErrClosed) || err.Error() != "the watch is closed" {
 			t.Errorf("Next of a closed watch: %v", err)
 		}
 	})
 	w.Close()
 	w.Close()
 	waiting.Wait()
+	orders := mustSpace(t, p, "orders").Watch("") // of a space that nobody has written to
+	orders.Close()
+	if _, err := orders.Next(context.Background()); !errors.Is(err, ErrClosed) || err.Error() != "the watch is closed" {
+		t.Errorf("Next of a closed watch of a space that is not there: %v", err)
+	}
 	other := p.Watch("")
 	defer other.Close()
 	waiting.Go(func() {
