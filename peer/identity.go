@@ -177,10 +177,13 @@ func (p *Peer) loadKeys() (own secret.HostKey, ring secret.Ring, err error) {
 // checkKeys refuses a directory without a key that could be used or made, before anything is made
 // there. The store, if there is one, is not looked at yet.
 func (p *Peer) checkKeys() error {
-	if p.cfg.Memory || p.cfg.Offline {
-		return nil
+	var err error
+	switch {
+	case p.cfg.Memory && p.cfg.ClusterKey != "":
+		_, err = secret.Load(p.cfg.ClusterKey)
+	case !p.cfg.Memory && (!p.cfg.Offline || p.cfg.ClusterKey != ""):
+		_, err = planKeys(p.cfg, false)
 	}
-	_, err := planKeys(p.cfg, false)
 	return err
 }
 

@@ -109,6 +109,23 @@ func TestNoKeyIsMadeWhereAClusterWas(t *testing.T) {
 	}
 }
 
+// TestAKeyFileThatIsNotThereIsRefused also without a network, which would be when the key is used.
+func TestAKeyFileThatIsNotThereIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, cfg := range []Config{{Dir: dir, Offline: true}, {Memory: true, Offline: true}, {Dir: dir}, {Memory: true}} {
+		cfg.ClusterKey, cfg.Gossip, cfg.P2P = dir+".key", "127.0.0.1:0", "127.0.0.1:0"
+		if p, err := Open(t.Context(), cfg); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("in memory %v, offline %v: %v", cfg.Memory, cfg.Offline, err)
+			if err == nil {
+				mustClose(t, p)
+			}
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a directory was made: %v", err)
+		}
+	}
+}
+
 // names returns what is in a directory.
 func names(t *testing.T, dir string) string {
 	t.Helper()

@@ -85,7 +85,7 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	}
 	s.peer.Version = version()
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
-		return explainKey(s.peer, err)
+		return explainKey(s.peer.ClusterKey, err, "begin a cluster")
 	}
 	d.keys = d.peer.Keys()
 	d.httpServer = httpapi.New(httpapi.Config{
@@ -161,12 +161,13 @@ func (d *daemon) redisFigures() (out httpapi.Redis) {
 	return out
 }
 
-// explainKey says of an error about keys what to do where the file that was named is not there.
-func explainKey(cfg peer.Config, err error) error {
+// explainKey says of an error about keys what to do where the file that was named is not there. without is what
+// comes of it if none is named.
+func explainKey(named string, err error, without string) error {
 	var file *fs.PathError
-	if errors.As(err, &file) && file.Path == cfg.ClusterKey && errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no cluster key in %s: copy it from a host of the cluster, "+
-			"or leave --cluster-key out to begin a cluster", cfg.ClusterKey)
+	if errors.As(err, &file) && file.Path == named && errors.Is(err, fs.ErrNotExist) {
+		return misuse("there is no cluster key in %s: copy it from a host of the cluster, "+
+			"or leave --cluster-key out to %s", named, without)
 	}
 	return err
 }

@@ -117,9 +117,12 @@ func TestAFailureIsToldInOneLine(t *testing.T) {
 			" with --http: it is in use: stop what listens there, or choose another address"},
 		{"gossip port in use", start("--gossip", there.gossip), 1, "membership: gossip address " +
 			there.gossip + " is in use: stop the process that listens there, or choose another port"},
-		{"no key file", start("--cluster-key", "DIR/no.key"), 1, noKey},
+		{"no key file", start("--cluster-key", "DIR/no.key"), 2, noKey},
 		{"no key file to init with",
-			[]string{"init", "--dir", "DIR/x", "--cluster-key", "DIR/no.key"}, 1, noKey},
+			[]string{"init", "--dir", "DIR/x", "--cluster-key", "DIR/no.key"}, 2, noKey},
+		{"no key file to restore with",
+			[]string{"restore", "DIR/wrong.key", "--dir", "DIR/x", "--cluster-key", "DIR/no.key"}, 2,
+			strings.Replace(noKey, "begin a cluster", "name it at the first start", 1)},
 		{"a wrong key file", start("--cluster-key", "DIR/wrong.key"), 1,
 			"load cluster key: DIR/wrong.key: not a cluster key: copy the file from another host " +
 				"of the cluster"},

@@ -44,8 +44,12 @@ func restoreCommand() *cobra.Command {
 			if errors.Is(err, peer.ErrNotEmpty) {
 				return usageError{fmt.Errorf("%w (choose another directory with --dir)", err)}
 			}
+			err = explainKey(cfg.ClusterKey, err, "name it at the first start")
+			if usage := (usageError{}); err != nil && !errors.As(err, &usage) {
+				err = fmt.Errorf("%s: %w", args[0], err)
+			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return err
 			}
 			return sayRestored(cmd.OutOrStdout(), info, cfg.Dir)
 		},
