@@ -346,6 +346,12 @@ type RestoreConfig struct {
 // The store is read back and compared with its checksums before it takes its place. After an error,
 // of which ErrNotEmpty says that nothing was touched, there is no store in the directory.
 func Restore(ctx context.Context, r io.Reader, cfg RestoreConfig) (info BackupInfo, err error) {
+	made := lookBefore(Config{Dir: cfg.Dir})
+	defer func() {
+		if err != nil {
+			made.removeDirs()
+		}
+	}()
 	if err := claim(cfg); err != nil {
 		return info, err
 	}

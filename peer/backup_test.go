@@ -214,13 +214,15 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 		"with more behind it": append(bytes.Clone(whole), 0), "with a bit flipped": flipped(len(whole) / 2),
 		"with another bit flipped": flipped(len(whole) - 1), "of something else": []byte("hello, world, hello"),
 	} {
-		dir := t.TempDir()
-		_, err := Restore(context.Background(), bytes.NewReader(bad), RestoreConfig{Dir: dir})
-		if !errors.Is(err, ErrBackupDamaged) && !errors.Is(err, ErrNoBackup) {
-			t.Errorf("%s: restored with %v", name, err)
-		}
-		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("%s: left behind: %v, %v", name, left, err)
+		there := t.TempDir()
+		for _, dir := range []string{there, filepath.Join(there, "new", "data")} {
+			_, err := Restore(context.Background(), bytes.NewReader(bad), RestoreConfig{Dir: dir})
+			if !errors.Is(err, ErrBackupDamaged) && !errors.Is(err, ErrNoBackup) {
+				t.Errorf("%s: restored with %v", name, err)
+			}
+			if left, err := os.ReadDir(there); err != nil || len(left) > 0 {
+				t.Errorf("%s: left behind: %v, %v", name, left, err)
+			}
 		}
 	}
 }

@@ -262,6 +262,10 @@ func (made *traces) remove() {
 			_ = os.Remove(file)
 		}
 	}
+	made.removeDirs()
+}
+
+func (made *traces) removeDirs() {
 	for _, dir := range made.dirs {
 		_ = os.Remove(dir) // which fails if there is something else
 	}
