@@ -122,7 +122,7 @@ func (s *diskRoom) refusal() error {
 	}
 	advice := "make room"
 	if s.needed.Load() == s.minimum.Load() {
-		advice += ", or lower --min-free"
+		advice += ", or lower --min-free (Config.MinFree)"
 	}
 	return fmt.Errorf("%w: %d MiB are free and %d MiB must stay so: %s", ErrNoSpace, s.free.Load()>>20,
 		s.needed.Load()>>20, advice)

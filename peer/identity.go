@@ -97,11 +97,11 @@ func planKeys(cfg Config, used bool) (plan keyPlan, err error) {
 		return plan, nil
 	case used || knowsMembers(cfg.Dir):
 		return plan, fmt.Errorf("%w: %s has data of a cluster or knows its members, and another cluster is not begun "+
-			"there: copy cluster.key from a host of it to %s, or name it with --cluster-key; to begin another one with "+
-			"this data, name a key that peerd init has made in a new directory", ErrNoClusterKey, cfg.Dir, path)
+			"there: copy cluster.key from a host of it to %s, or name it with --cluster-key (Config.ClusterKey); to "+
+			"begin another one with this data, name a key that peerd init has made in a new directory", ErrNoClusterKey, cfg.Dir, path)
 	case len(cfg.Join) > 0:
-		return plan, fmt.Errorf("%w: copy cluster.key from a peer of the cluster to %s, or name it with --cluster-key, "+
-			"or run there peerd invite and here what that prints", ErrNoClusterKey, path)
+		return plan, fmt.Errorf("%w: copy cluster.key from a peer of the cluster to %s, or name it with --cluster-key "+
+			"(Config.ClusterKey), or run there peerd invite and here what that prints", ErrNoClusterKey, path)
 	}
 	plan.ring, plan.write, plan.keys.Created = secret.NewRing(secret.New()), true, true
 	return plan, nil
@@ -112,8 +112,8 @@ func (plan keyPlan) choose(stored, named secret.Ring, file string) (keyPlan, err
 	ring, same := stored.Newer(named)
 	if !same {
 		return plan, fmt.Errorf("%w: that of %s is not the one with which this host belongs to its cluster, %s: leave "+
-			"--cluster-key out to go on in that cluster; if its key was replaced while this host was away, put a copy of the "+
-			"first in the place of the second; to join another cluster, start in a new directory",
+			"--cluster-key out (Config.ClusterKey) to go on in that cluster; if its key was replaced while this host was "+
+			"away, put a copy of the first in the place of the second; to join another cluster, start in a new directory",
 			ErrOtherClusterKey, file, plan.keys.ClusterKey)
 	}
 	plan.ring, plan.write = ring, !ring.Equal(stored)

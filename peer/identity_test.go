@@ -154,7 +154,8 @@ func TestTheKeyOfAnotherClusterIsRefusedAndAnOlderCopyIsNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(newKeyFile(t)); !errors.Is(err, ErrOtherClusterKey) || !strings.Contains(err.Error(), "leave --cluster-key out") {
+	if _, err := open(newKeyFile(t)); !errors.Is(err, ErrOtherClusterKey) ||
+		!strings.Contains(err.Error(), "leave --cluster-key out (Config.ClusterKey)") {
 		t.Errorf("with another cluster's key: %v", err)
 	}
 	p, err := Open(context.Background(), Config{Dir: dir, Gossip: "127.0.0.1:0", P2P: "127.0.0.1:0"})

@@ -375,7 +375,7 @@ func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	case cfg.Memory, cfg.Dir == "":
 		return cfg, errors.New("dir: name a directory for the data: the cluster's key is kept there")
 	case cfg.ClusterKey != "":
-		return cfg, errors.New("an invitation brings the cluster's key: leave --cluster-key out")
+		return cfg, errors.New("an invitation brings the cluster's key: leave --cluster-key out (Config.ClusterKey)")
 	case err == nil:
 		return cfg, fmt.Errorf("%s has a cluster's key already, and the invitation is not used: peerd run goes on in that "+
 			"cluster; to join another one, name a new directory", cfg.Dir)

@@ -80,7 +80,9 @@ func (p *Peer) Space(name string) (*Space, error) {
 }
 
 // notHeld is the error about a space that Config.Spaces leaves out.
-func notHeld(name string) error { return fmt.Errorf("%w %q: name it in --spaces", ErrNotHeld, name) }
+func notHeld(name string) error {
+	return fmt.Errorf("%w %q: name it in --spaces (Config.Spaces)", ErrNotHeld, name)
+}
 
 // dropped is the error about a space that DropSpace took away.
 func dropped(name string) error {

@@ -91,7 +91,7 @@ func TestASpaceIsMadeByItsFirstWriteAndTakenUpByAllWhoSubscribe(t *testing.T) {
 	setIn(t, only, "orders", "back", "4")
 	waitIn(t, a, "orders", "back", "4")
 
-	if _, err := only.Space("stock"); !errors.Is(err, ErrNotHeld) {
+	if _, err := only.Space("stock"); !errors.Is(err, ErrNotHeld) || !strings.Contains(err.Error(), "Config.Spaces") {
 		t.Errorf("a space that is left out: %v", err)
 	}
 	if err := only.View(context.Background(), func(*Tx) error { return nil }); !errors.Is(err, ErrNotHeld) {

@@ -35,8 +35,8 @@ var (
 	// ErrFailed is wrapped when the medium did not take what was written to it. What it holds of the
 	// last commits is unknown, nothing more is committed, and the store must be closed.
 	ErrFailed = errors.New("writing to the disk failed")
-	// ErrLocked is wrapped when another process has the store open.
-	ErrLocked = errors.New("store is in use by another process")
+	// ErrLocked is wrapped when another process, or this one, has the store open already.
+	ErrLocked = errors.New("store is in use by another process, or open in this one already")
 )
 
 // Store is an ordered map of byte strings. All methods may be called by many goroutines at once.

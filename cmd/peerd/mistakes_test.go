@@ -52,8 +52,8 @@ func TestAMistakeInTheCommandLineIsToldInOneLine(t *testing.T) {
 			`--log-format "xml": must be text or json`},
 		{"join without a key", []string{"run", "--dir", "DIR/new", "--join", "127.0.0.1:1"}, 2,
 			"no cluster key: a host joins with the cluster's key in hand: copy cluster.key from a " +
-				"peer of the cluster to DIR/new/cluster.key, or name it with --cluster-key, or run there peerd invite " +
-				"and here what that prints"},
+				"peer of the cluster to DIR/new/cluster.key, or name it with --cluster-key (Config.ClusterKey), " +
+				"or run there peerd invite and here what that prints"},
 		{"RESP on all interfaces", []string{"run", "--resp", ":6379"}, 2,
 			`--resp ":6379": ` + loopbackOnly + "6379"},
 		{"RESP beyond loopback", []string{"run", "--resp", "192.0.2.1:7000"}, 2,
@@ -110,7 +110,7 @@ func TestAFailureIsToldInOneLine(t *testing.T) {
 	checkMistakes(t, dir, []mistake{
 		{"a directory in use", start("--dir", there.dir), 1,
 			"data directory DIR/there: open store in DIR/there/store: store is in use by another " +
-				"process: stop it, or choose another directory with --dir"},
+				"process, or open in this one already: stop it, or choose another directory with --dir"},
 		{"RESP port in use", start("--resp", there.redis), 1, "cannot listen on " + there.redis +
 			" with --resp: it is in use: stop what listens there, or choose another address"},
 		{"HTTP port in use", start("--http", there.http), 1, "cannot listen on " + there.http +

@@ -448,7 +448,7 @@ func (d *daemon) checkHolds(want ...string) {
 func (d *daemon) checkHoldsNot(space string) {
 	d.t.Helper()
 	d.checkGone(space)
-	why := fmt.Sprintf("this host does not hold the space %q: name it in --spaces", space)
+	why := fmt.Sprintf("this host does not hold the space %q: name it in --spaces (Config.Spaces)", space)
 	if a := d.askKey(http.MethodPut, space, "k", "v"); a.status != http.StatusNotFound || a.Code != "not-held" || a.Detail != why {
 		d.t.Errorf("a write to %s at %s: %d %s: %s", space, d.name, a.status, a.Code, a.Detail)
 	}

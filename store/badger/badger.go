@@ -103,9 +103,9 @@ var _ store.Store = (*Store)(nil)
 // time grows with the store (`go -C bench run . bounds open`). One process at a time can hold a
 // store.
 //
-// The error wraps store.ErrLocked when another process does, and store.ErrCorrupt when the
-// directory does not hold what was written to it. After an error nothing was removed or repaired,
-// but for logs without a byte.
+// The error wraps store.ErrLocked when another process does, or this one already, and
+// store.ErrCorrupt when the directory does not hold what was written to it. After an error nothing
+// was removed or repaired, but for logs without a byte.
 func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{})}
 	s.gate.drained = func() { close(s.quiet) }
