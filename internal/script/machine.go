@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 
 	lua "github.com/yuin/gopher-lua"
@@ -21,6 +20,7 @@ type machine struct {
 	// ofGlobals stands for the metatable of the globals.
 	ofGlobals *lua.LTable
 	untraced  *lua.LFunction // see protected
+	located   *lua.LFunction // see execute
 	meter     meter
 	run       *Run
 	null      *lua.LUserData // cjson.null
@@ -50,7 +50,7 @@ func newMachine() *machine {
 		RegistryGrowStep: growRegisters, CallStackSize: maxCalls, MinimizeStackMemory: true})
 	m.l.Options.RegistrySize = coroutineRegisters
 	m.null = m.l.NewUserData()
-	m.untraced = m.l.NewFunction(untraced)
+	m.untraced, m.located = m.l.NewFunction(untraced), m.l.NewFunction(m.locating)
 	m.globals = m.l.NewTable()
 	m.openBase()
 	m.openTable()
@@ -214,8 +214,8 @@ func (m *machine) execute(p *Program, out []byte) (reply []byte, err error) {
 		}
 	}()
 	m.l.G.CurrentThread = m.l
-	m.l.Push(m.l.NewFunctionFromProto(p.proto))
-	raised := m.l.PCall(0, 1, m.l.NewFunction(m.locate))
+	push(m.l, m.located, m.l.NewFunctionFromProto(p.proto))
+	raised := m.l.PCall(1, 1, nil)
 	if m.meter.end != nil {
 		return out, m.meter.end
 	}
@@ -225,15 +225,27 @@ func (m *machine) execute(p *Program, out []byte) (reply []byte, err error) {
 	return m.reply(out, m.l.Get(-1))
 }
 
+// locating calls its argument. To what is thrown there it adds where that was, as long as the calls
+// are still there. A handler of PCall's would need room on the stack, which may be full.
+func (m *machine) locating(l *lua.LState) int {
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			raised := withoutTrace(thrown)
+			raised.Object = m.locate(l, raised.Object)
+			panic(raised)
+		}
+	}()
+	l.Call(0, 1)
+	return 1
+}
+
 // locate makes of what was raised a table, with where that was: but for one that cannot be changed.
-func (m *machine) locate(l *lua.LState) int {
-	raised := l.Get(1)
+func (m *machine) locate(l *lua.LState, raised lua.LValue) *lua.LTable {
 	t, ok := raised.(*lua.LTable)
 	if !ok {
-		t = l.NewTable()
-		t.RawSetString("err", lua.LString("ERR "+redisText(text(raised))))
+		t = errorTable("ERR " + redisText(text(raised)))
 	}
-	for level := 1; level <= 2 && m.shown[t] == nil; level++ {
+	for level := 0; level <= 1 && m.shown[t] == nil; level++ {
 		frame, ok := l.GetStack(level)
 		if !ok {
 			break
@@ -244,24 +256,18 @@ func (m *machine) locate(l *lua.LState) int {
 			break
 		}
 	}
-	l.Push(t)
-	return 1
+	return t
 }
 
 // fail appends the error that a program has raised.
 func (m *machine) fail(out []byte, p *Program, raised error) []byte {
 	message, place := "ERR unknown error", ""
-	var api *lua.ApiError
-	if errors.As(raised, &api) {
-		if t, ok := api.Object.(*lua.LTable); ok {
-			if err, ok := t.RawGetString("err").(lua.LString); ok {
-				message = string(err)
-			}
-			if line := t.RawGetString("line"); line != lua.LNil {
-				place = fmt.Sprintf(" script: %s, on %s:%s.", p.SHA, text(t.RawGetString("source")), text(line))
-			}
-		} else {
-			message = "ERR " + redisText(strings.TrimSpace(api.Error()))
+	if t, ok := object(raised).(*lua.LTable); ok {
+		if err, ok := t.RawGetString("err").(lua.LString); ok {
+			message = string(err)
+		}
+		if line := t.RawGetString("line"); line != lua.LNil {
+			place = fmt.Sprintf(" script: %s, on %s:%s.", p.SHA, text(t.RawGetString("source")), text(line))
 		}
 	}
 	return appendError(out, message+place)

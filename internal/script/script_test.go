@@ -501,6 +501,24 @@ func TestACaughtErrorIsNotTraced(t *testing.T) {
 	}
 }
 
+// TestAnErrorThatEndsAScriptIsNotTraced either, also where it leaves no room for anything.
+func TestAnErrorThatEndsAScriptIsNotTraced(t *testing.T) {
+	took := func(calls string) uint64 {
+		before := allocated()
+		out, err := runText(t, "local t = {} for i=1,8000 do t[i] = 1 end "+
+			"local function deep(...) local x = deep(unpack(t)) return x end "+
+			"local function f(n) if n > 0 then return f(n-1) end return deep() end f("+calls+")", Limits{Steps: 4_000_000})
+		if !strings.HasPrefix(out, "-ERR user_script:1: registry overflow script: ") || err != nil {
+			t.Errorf("after %s calls: %q, %v", calls, out, err)
+		}
+		return allocated() - before
+	}
+	few, many := took("1"), took("5e5")
+	if many > few+4<<20 {
+		t.Errorf("it takes %d MiB after many calls, %d after few", many>>20, few>>20)
+	}
+}
+
 // TestAnErrorNamesItsPlace at the level that is asked for. A call that catches errors is one level.
 func TestAnErrorNamesItsPlace(t *testing.T) {
 	const source = "local function f(n)\nerror('x', n) end\nlocal function g(n) f(n) return 1 end\n" +

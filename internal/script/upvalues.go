@@ -10,13 +10,11 @@ import (
 )
 
 // Where a thread has its open upvalues, each a local of a call that functions refer to, in the order
-// of their registers, and whether somebody handles errors; and where an upvalue has the next, and
-// whether it is closed.
+// of their registers; and where an upvalue has the next, and whether it is closed.
 var (
-	offsetOfOpen    = offset[lua.LState]("uvcache")
-	offsetOfHandled = offset[lua.LState]("hasErrorFunc")
-	offsetOfNext    = offset[lua.Upvalue]("next")
-	offsetOfClosed  = offset[lua.Upvalue]("closed")
+	offsetOfOpen   = offset[lua.LState]("uvcache")
+	offsetOfNext   = offset[lua.Upvalue]("next")
+	offsetOfClosed = offset[lua.Upvalue]("closed")
 )
 
 func offset[T any](field string) uintptr {
@@ -31,9 +29,9 @@ func offset[T any](field string) uintptr {
 // fieldOf returns where a field of something is.
 func fieldOf[F, T any](of *T, offset uintptr) *F { return (*F)(unsafe.Add(unsafe.Pointer(of), offset)) }
 
-// protected calls a function of the stack as PCall does. Where an error is raised that nobody
-// handles the interpreter closes the upvalues of all calls, which are to be open again in those that
-// go on. If somebody handled errors, it would close none.
+// protected calls a function of the stack as PCall does. Where an error is raised the interpreter
+// closes the upvalues of all calls, which are to be open again in those that go on. If PCall had a
+// handler, it would close none.
 func (m *machine) protected(l *lua.LState, args int) error {
 	first := fieldOf[*lua.Upvalue](l, offsetOfOpen)
 	var open []*lua.Upvalue
@@ -44,7 +42,6 @@ func (m *machine) protected(l *lua.LState, args int) error {
 	before := m.meter.kept
 	m.meter.keep(size)
 	m.meter.work(len(open))
-	*fieldOf[bool](l, offsetOfHandled) = false
 	l.Insert(m.untraced, l.GetTop()-args)
 	err := l.PCall(args+1, lua.MultRet, nil)
 	m.meter.keepNoMore(before)
@@ -59,21 +56,24 @@ func (m *machine) protected(l *lua.LState, args int) error {
 	return err
 }
 
-// untraced calls its first argument. What is thrown there it throws on with a trace, which PCall
-// would else make of all calls, and of all that others took the place of.
+// untraced calls its first argument.
 func untraced(l *lua.LState) int {
 	defer func() {
-		thrown := recover()
-		if thrown == nil {
-			return
+		if thrown := recover(); thrown != nil {
+			panic(withoutTrace(thrown))
 		}
-		raised, ok := thrown.(*lua.ApiError)
-		if !ok {
-			raised = &lua.ApiError{Type: lua.ApiErrorPanic, Object: lua.LString(fmt.Sprint(thrown))}
-		}
-		raised.StackTrace = " "
-		panic(raised)
 	}()
 	l.Call(l.GetTop()-1, lua.MultRet)
 	return l.GetTop()
+}
+
+// withoutTrace returns what was thrown as an error that has a trace, which PCall would else make of
+// all calls, and of all that others took the place of.
+func withoutTrace(thrown any) *lua.ApiError {
+	raised, ok := thrown.(*lua.ApiError)
+	if !ok {
+		raised = &lua.ApiError{Type: lua.ApiErrorPanic, Object: lua.LString(fmt.Sprint(thrown))}
+	}
+	raised.StackTrace = " "
+	return raised
 }
