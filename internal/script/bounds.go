@@ -36,6 +36,7 @@ type compiled struct {
 	line      int // 0: that of the chunk
 	constants map[constantKey]int
 	labels    int
+	dots      bool // it uses its "..."
 }
 
 type constantKey struct {

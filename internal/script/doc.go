@@ -22,10 +22,11 @@
 // calls, each coroutine for itself; and coroutines resume each other no deeper than maxCoroutines.
 // Strings are at most MaxString long. What tables, strings, functions and coroutines hold is added
 // up while the script runs, from its stacks on, whenever the heap has grown by much: beyond
-// Limits.Bytes the run ends. Four things of the interpreter would allow one instruction to take much
+// Limits.Bytes the run ends. Five things of the interpreter would allow one instruction to take much
 // memory, and are kept from it: the operator ".." becomes a call of a function, when a text is
 // compiled; an assignment to t[n] makes room for n values, so it is charged before; so are the
-// values that end a constructor; and unpack and the like return 8,000 values at most.
+// values that end a constructor, and those of the table arg; and unpack and the like return 8,000
+// values at most.
 //
 // A text may be nested maxNesting deep, for the compiler calls itself; and what would take the
 // compiler long, or what it would cut off, is refused: see bounds.go. A run that was ended has no
@@ -40,7 +41,7 @@
 // key follows the fiftieth item of a constructor, the hundredth and so on, the items behind are set
 // in the text's order, and those before it after it: at 51, {<50 items>, x=1, 'b', [51]='a'} has
 // 'a', where Lua has 'b'; at 3, {<50 items>, [3]='a'} has the third item, where Lua has 'a'. The
-// package sets lua.MaxArrayIndex, which is the whole process's.
+// package sets lua.MaxArrayIndex and lua.CompatVarArg, which are the whole process's.
 //
 // What scripts return is compared with Redis by the conversations in api/resp/testdata/redis,
 // lua.txt and scripting.txt, and by random programs, see lua_differ_test.go there. The tests here are

@@ -210,6 +210,7 @@ func (m *machine) openBase() {
 		}
 		return push(l, t)
 	})
+	set(gathering, m.gather)
 	set(passing, m.pass)
 	set(counting, func(l *lua.LState) int {
 		if f, ok := numberAt(l, 1); ok {
@@ -223,6 +224,18 @@ func (m *machine) openBase() {
 func (m *machine) pass(l *lua.LState) int {
 	m.meter.make(l.GetTop() * sizeOfRegister)
 	return l.GetTop()
+}
+
+// gather makes the table arg of its arguments.
+func (m *machine) gather(l *lua.LState) int {
+	n := l.GetTop()
+	m.meter.make(n * sizeOfItem)
+	t := l.CreateTable(n, 0)
+	for i := 1; i <= n; i++ {
+		t.RawSetInt(i, l.Get(i))
+	}
+	t.RawSetString("n", lua.LNumber(n))
+	return push(l, t)
 }
 
 func firstLine(source string) string {

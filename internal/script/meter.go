@@ -15,8 +15,8 @@ import (
 // Steps are counted one by one, and every stretch of them looks at the clock and at whether
 // somebody wants the run to end. Of memory the libraries charge what they make before they make it,
 // and no instruction of the machine takes more than some hundred bytes: strings are put together by
-// a function of ours, and another passes on what a constructor takes from "..." or a call. Only the
-// table arg of a function that does not use its "..." is not charged. What of that is still held nobody counts. So where the heap of the whole
+// a function of ours, another passes on what a constructor takes from "..." or a call, and another
+// makes the table arg. What of that is still held nobody counts. So where the heap of the whole
 // process has grown by much since the run began, what the run holds is added up, from its stack on:
 // if that is more than it may, it ends.
 //
@@ -27,7 +27,8 @@ type meter struct {
 	left  int   // steps until the next look
 	steps int64 // before this stretch
 	bytes int   // charged since the last look
-	// building is what a value takes that a function of ours is making: nothing refers to it before it is whole.
+	// building is what a value takes that a function of ours is making: nothing refers to it before
+	// it is whole.
 	building int64
 	kept     int64 // by functions of ours that call the script, see keep
 
@@ -189,7 +190,10 @@ const (
 	quickIndex = 1 << 12
 )
 
-func init() { lua.MaxArrayIndex = maxIndex }
+func init() {
+	lua.MaxArrayIndex = maxIndex
+	lua.CompatVarArg = false // see rewriter.arg
+}
 
 // index charges for what an assignment may take.
 func (t *meter) index(key lua.LValue) lua.LValue {

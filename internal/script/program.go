@@ -170,6 +170,7 @@ const (
 	counting      = "\x00count"
 	passing       = "\x00pass" // returns its arguments
 	appending     = "\x00append"
+	gathering     = "\x00gather"
 )
 
 // rewriter changes a chunk before it is compiled. Two strings are put together by a function, which
@@ -382,11 +383,23 @@ func (w *rewriter) leave(s *ast.BreakStmt) ast.Stmt {
 
 func (w *rewriter) function(f *ast.FunctionExpr) {
 	w.oneMore(f)
-	outer, locals := w.in, len(f.ParList.Names)+1 // self
+	outer, locals := w.in, len(f.ParList.Names)+2 // self and arg
 	w.in = newCompiled(f.Line())
 	w.levels, w.locals = w.levels+1, w.locals+locals
 	w.block(f.Stmts)
+	if f.ParList.HasVargs {
+		f.Stmts = append([]ast.Stmt{w.arg(f)}, f.Stmts...)
+	}
 	w.in, w.levels, w.locals = outer, w.levels-1, w.locals-locals
+}
+
+// arg returns the local that Lua 5.1 gives to a function with "...", which is nil where that is used.
+func (w *rewriter) arg(f *ast.FunctionExpr) ast.Stmt {
+	local := placed(&ast.LocalAssignStmt{Names: []string{"arg"}}, f)
+	if !w.in.dots {
+		local.Exprs = []ast.Expr{w.call(gathering, f, placed(&ast.Comma3Expr{}, f))}
+	}
+	return local
 }
 
 // do returns a block of statements, in the place of another.
@@ -418,6 +431,8 @@ func (w *rewriter) expr(at *ast.Expr) {
 		w.constant(constantKey{text: e.Value}, e)
 	case *ast.IdentExpr:
 		w.name(e.Value, e)
+	case *ast.Comma3Expr:
+		w.in.dots = true
 	case *ast.AttrGetExpr:
 		w.expr(&e.Object)
 		w.expr(&e.Key)

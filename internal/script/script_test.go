@@ -137,6 +137,7 @@ func TestWorkOfFunctionsIsCounted(t *testing.T) {
 		holes + "local u = {} for i=1,100 do u[i] = t end cmsgpack.pack(u)",
 		holes + "local u = {} for i=1,100 do u[i] = {map=t} end return u",
 		grow + "local t = {" + strings.Repeat("{...},", 200) + "} end, 0)",
+		grow + "local function f(...) end " + strings.Repeat("f(...) ", 200) + " end, 0)",
 		grow + "local t = {" + strings.Repeat("{(function(...) return ... end)(...)},", 200) + "} end, 0)",
 		grow + "local t = {" + strings.Repeat("{"+strings.Repeat("1,", 50)+"x=1,...},", 200) + "} end, 0)",
 	} {
@@ -526,6 +527,23 @@ func TestAnErrorNamesItsPlace(t *testing.T) {
 	const want = " user_script:2: x user_script:3: x x user_script:5: x x x\r\n"
 	if out, err := runText(t, source, limits()); !strings.HasSuffix(out, want) || err != nil {
 		t.Errorf("%q, %v, want %q", out, err, want)
+	}
+}
+
+// TestArgHoldsWhatTheDotsStandFor in a function that does not use them, as in Lua 5.1, and in no chunk.
+func TestArgHoldsWhatTheDotsStandFor(t *testing.T) {
+	for source, want := range map[string]string{
+		"return (function(a, ...) return {a, arg.n, #arg, arg[2]} end)(1, 2, 3)":                  "*4\r\n:1\r\n:2\r\n:2\r\n:3\r\n",
+		"return (function(...) return arg.n end)(nil, nil)":                                       ":2\r\n",
+		"return (function(arg, ...) return arg.n end)(7)":                                         ":0\r\n",
+		"local t = {f = function(self, ...) return arg[1] end} return t:f(3)":                     ":3\r\n",
+		"return (function(...) if false then f(...) end return type(arg) end)(1)":                 "$3\r\nnil\r\n",
+		"return (function(...) local f = function(...) return ... end return f(arg.n) end)(1, 2)": ":2\r\n",
+		"return loadstring('return type(rawget(_G, \"arg\"))')(1)":                                "$3\r\nnil\r\n",
+	} {
+		if out, err := runText(t, source, limits()); out != want || err != nil {
+			t.Errorf("%s\nis answered with %q, %v, want %q", source, out, err, want)
+		}
 	}
 }
 

@@ -76,7 +76,8 @@ func (m *machine) cut(s string, from, to int) lua.LString {
 	return cut(s, from, to)
 }
 
-// cut returns a part of a string. It keeps nothing of the rest: what a script holds is counted by what it can see.
+// cut returns a part of a string. It keeps nothing of the rest: what a script holds is counted by
+// what it can see.
 func cut(s string, from, to int) lua.LString {
 	if to-from == len(s) {
 		return lua.LString(s)
