@@ -147,6 +147,25 @@ func TestWorkOfFunctionsIsCounted(t *testing.T) {
 	}
 }
 
+// TestAskingWhatIsHeldTakesNothing: a script may ask as often as it has steps.
+func TestAskingWhatIsHeldTakesNothing(t *testing.T) {
+	const hold = "local t = {} for i=1,50000 do t[i] = {} end "
+	took := func(source string) uint64 {
+		before := allocated()
+		if out, err := runText(t, source, Limits{Steps: 4_000_000}); out != ":32\r\n" || err != nil {
+			t.Errorf("%s\nis answered with %q, %v", source, out, err)
+		}
+		return allocated() - before
+	}
+	without := took(hold + "return 32")
+	for _, ask := range []string{"gcinfo()", "collectgarbage('count')"} {
+		n := took(hold + "for i=1,50 do " + ask + " end return " + ask)
+		if n > without+8<<20 {
+			t.Errorf("%s: %d MiB more", ask, (n-without)>>20)
+		}
+	}
+}
+
 // TestNestedTextsAreRefused before what compiles them calls itself too often.
 func TestNestedTextsAreRefused(t *testing.T) {
 	for _, source := range []string{
