@@ -99,9 +99,10 @@ const (
 	// MaxProduct is the product of the lengths in bytes of the strings that LCS compares, each one
 	// more.
 	MaxProduct = 4 << 20
-	// MaxScripts is how many scripts a server knows, and MaxScriptBytes the size in bytes of their
-	// texts, with 1 KiB for each function, all in all. The one not used for longest is forgotten
-	// first: a client that is told NOSCRIPT sends the text again, with EVAL.
+	// MaxScripts is how many scripts a server knows, and MaxScriptBytes about how many bytes they
+	// hold, compiled and with their texts, all in all; the last one may hold more by itself. The one
+	// not used for longest is forgotten first: a client that is told NOSCRIPT sends the text again,
+	// with EVAL.
 	MaxScripts     = 4096
 	MaxScriptBytes = 16 << 20
 	// MaxScriptTime, MaxScriptSteps and MaxScriptMemory bound a script: how long it runs, with all

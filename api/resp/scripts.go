@@ -86,7 +86,7 @@ func (s *scripts) keep(p *script.Program) {
 	}
 	s.programs[p.SHA] = s.recent.PushFront(p)
 	s.bytes += p.Size
-	for len(s.programs) > MaxScripts || s.bytes > MaxScriptBytes {
+	for len(s.programs) > MaxScripts || s.bytes > MaxScriptBytes && len(s.programs) > 1 {
 		last := s.recent.Remove(s.recent.Back()).(*script.Program)
 		delete(s.programs, last.SHA)
 		s.bytes -= last.Size

@@ -253,6 +253,16 @@ func TestScriptsAreForgottenInTheirOrder(t *testing.T) {
 	if s.bytes > MaxScriptBytes {
 		t.Errorf("%d bytes", s.bytes)
 	}
+	large, err := s.load([]byte(strings.Repeat("f()", script.MaxSource/3)))
+	if err != nil || large.Size <= MaxScriptBytes {
+		t.Fatalf("%d bytes, %v", large.Size, err)
+	}
+	if s.find(large.SHA) == nil || len(s.programs) != 1 {
+		t.Errorf("of a script that holds much and %d others it is forgotten", len(s.programs))
+	}
+	if _, err := s.load([]byte("return 1")); err != nil || s.bytes > MaxScriptBytes {
+		t.Errorf("%d bytes after that, %v", s.bytes, err)
+	}
 }
 
 func openMemory(t *testing.T) *embedded.Peer {

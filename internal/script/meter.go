@@ -213,8 +213,11 @@ const (
 	sizeOfItem     = 32   // of that part
 	sizeOfField    = 128  // of the rest
 	sizeOfFunction = 160
-	sizeOfProto    = 1 << 10 // of what a function is compiled to, but for its code and constants
+	sizeOfProto    = 1 << 10 // of what a function is compiled to, see sizeOf
 	sizeOfCode     = 12      // of an instruction, with its line
+	sizeOfConstant = 64
+	sizeOfCalled   = 24 // of the name of what a call calls
+	sizeOfLocal    = 48 // of the name of a local
 	sizeOfThread   = 24 << 10
 	sizeOfRegister = 16
 	smallString    = 64 // not worth remembering that it was seen
@@ -318,13 +321,19 @@ func (z *sizer) code(p *lua.FunctionProto) {
 	if p == nil || !z.isNew(unsafe.Pointer(p)) {
 		return
 	}
-	z.sum += sizeOfProto + int64(len(p.Code))*sizeOfCode + int64(len(p.Constants))*sizeOfItem
+	z.sum += int64(sizeOf(p))
 	for _, v := range p.Constants {
 		z.add(v)
 	}
 	for _, inner := range p.FunctionPrototypes {
 		z.code(inner)
 	}
+}
+
+// sizeOf returns what a function is compiled to takes, but for the strings and functions in it.
+func sizeOf(p *lua.FunctionProto) int {
+	return sizeOfProto + len(p.Code)*sizeOfCode + len(p.Constants)*sizeOfConstant +
+		len(p.DbgCalls)*sizeOfCalled + len(p.DbgLocals)*sizeOfLocal
 }
 
 // tableRoom is the beginning of a table. What it has room for is more than what it holds: fields

@@ -25,7 +25,7 @@ const maxNesting = 4000
 type Program struct {
 	// SHA is the name of the script: the SHA-1 of its text, in hexadecimal digits.
 	SHA string
-	// Size is about what the program holds, in bytes: that of its text, and what each function takes.
+	// Size is about what the program holds, in bytes, with its text.
 	Size int
 	// Declared tells that the script begins with a line of flags, and NoWrites that it says there
 	// that it writes nothing.
@@ -63,15 +63,15 @@ func compileProgram(source []byte) (*Program, error) {
 	if p.proto, err = compile(body, chunkName, func(int) {}); err != nil {
 		return nil, fmt.Errorf("ERR Error compiling script (new function): %s", err)
 	}
-	p.Size += functionsOf(p.proto) * sizeOfProto
+	p.Size += sizeOfAll(p.proto)
 	return p, nil
 }
 
-// functionsOf returns how many functions one is, with those in it.
-func functionsOf(p *lua.FunctionProto) int {
-	n := 1
+// sizeOfAll returns what a function is compiled to takes, with those in it.
+func sizeOfAll(p *lua.FunctionProto) int {
+	n := sizeOf(p)
 	for _, inner := range p.FunctionPrototypes {
-		n += functionsOf(inner)
+		n += sizeOfAll(inner)
 	}
 	return n
 }

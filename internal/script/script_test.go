@@ -243,24 +243,49 @@ func TestTextsBeyondTheCompilerAreRefused(t *testing.T) {
 	}
 }
 
-// TestAShortFunctionIsSmall once it is compiled: a text may have many, and programs are kept.
-func TestAShortFunctionIsSmall(t *testing.T) {
-	const functions = 4096
+// held compiles a text, and returns what the program holds.
+func held(t *testing.T, source string) (*Program, int) {
+	t.Helper()
+	text := []byte(source)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	p, err := Compile([]byte(strings.Repeat("f=function()end ", functions)))
+	p, err := Compile(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if each := (int(after.HeapAlloc) - int(before.HeapAlloc)) / functions; each > 2048 {
+	runtime.KeepAlive(text)
+	return p, int(after.HeapAlloc) - int(before.HeapAlloc)
+}
+
+// TestAShortFunctionIsSmall once it is compiled: a text may have many, and programs are kept.
+func TestAShortFunctionIsSmall(t *testing.T) {
+	const functions = 4096
+	p, size := held(t, strings.Repeat("f=function()end ", functions))
+	if each := size / functions; each > 2048 {
 		t.Errorf("a function holds %d bytes", each)
-	} else if size := p.Size / functions; size < each || size > 2*each {
-		t.Errorf("a function holds %d bytes and is counted as %d", each, size)
 	}
 	runtime.KeepAlive(p)
+}
+
+// TestAProgramHoldsWhatItsSizeTells, about: as many are kept as that allows.
+func TestAProgramHoldsWhatItsSizeTells(t *testing.T) {
+	constants := "x={"
+	for i := range 10_000 {
+		constants += strconv.Itoa(i) + ","
+	}
+	for _, source := range []string{
+		strings.Repeat("f=function()end ", 4096), strings.Repeat("f() ", 200_000), strings.Repeat("x=1 ", 200_000),
+		strings.Repeat("do local a end ", 50_000), constants + "}", "x='" + strings.Repeat("x", 900_000) + "'",
+	} {
+		p, size := held(t, source)
+		if p.Size < size*9/10 || p.Size > 2*size+len(source) {
+			t.Errorf("%.30s... holds %d bytes and is counted as %d", source, size, p.Size)
+		}
+		runtime.KeepAlive(p)
+	}
 }
 
 // TestWhatIsHeldIsCounted wherever it is: what GetStack does not show for the calls that others
