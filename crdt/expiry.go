@@ -228,7 +228,7 @@ func (n ref) renew() error {
 	if err != nil || n.tx.replacing == maxTimed || !n.fieldExpires() && !n.tx.isLost(n.at.Names(maxTimed)) {
 		return err
 	}
-	if err = n.holder(maxTimed).renewName(); err == nil && n.tx.isLost(n.at.KeyAddress()) {
+	if err = n.holder(maxTimed).renewName(); err == nil && !n.holder(1).timing().has {
 		err = n.holder(1).renewName() // nothing was left of it but what had expired
 	}
 	return err

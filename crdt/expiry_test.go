@@ -334,6 +334,30 @@ func TestWhatIsRemovedAndWrittenAtOnceDoesNotExpire(t *testing.T) {
 	}
 }
 
+// TestAFieldThatIsRemovedAndWrittenToAtOnceDoesNotExpire is the same of something deep in a map.
+func TestAFieldThatIsRemovedAndWrittenToAtOnceDoesNotExpire(t *testing.T) {
+	in := func(k Fields) Map { return k.Map("k").Map("f") }
+	for name, remove := range map[string]func(Fields) error{
+		"itself":        func(k Fields) error { return second(k.Map("k").Remove("f")) },
+		"with its key":  func(k Fields) error { return second(k.Remove("k")) },
+		"with all keys": func(k Fields) error { return second(k.Clear()) },
+	} {
+		a, b := clockedPair(t)
+		a.do(func(k Fields) error {
+			return errors.Join(second(in(k).Set("s").Add("old")), second(k.Map("k").Expiry("f").Set(a.now.Add(time.Second))))
+		})
+		meet(a, b)
+		a.do(func(k Fields) error { return errors.Join(remove(k), second(in(k).Set("s").Add("new"))) })
+		b.do(func(k Fields) error { return second(in(k).Set("s").Add("meanwhile")) })
+		meet(a, b)
+		for _, c := range []*clocked{a, b} {
+			if c.pass(10 * time.Second); !in(c.keys()).Set("s").Has("new") {
+				t.Errorf("removed %s: at replica %d it has expired", name, c.id)
+			}
+		}
+	}
+}
+
 func TestATimeThatHasPassedCountsForTheRestOfItsTransaction(t *testing.T) {
 	a, _ := clockedPair(t)
 	a.do(func(k Fields) error {
