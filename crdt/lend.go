@@ -5,7 +5,10 @@ import "github.com/peerd/peerd/internal/dotted"
 // What the database has of this package beyond its exported names: see dotted.Lent.
 func init() {
 	dotted.Lent.Bind = func(fields any, tx dotted.Tx) { fields.(*Fields).bind(tx) }
-	dotted.Lent.Rebase = func(fields any, tx dotted.Tx) { fields.(*Fields).tx.Tx = tx }
+	dotted.Lent.End = func(fields any, tx dotted.Tx, why error) {
+		s := fields.(*Fields).tx
+		s.Tx, s.err = tx, why
+	}
 	dotted.Lent.Collect = collect
 	dotted.Lent.Expire = expire
 	dotted.Lent.Counted = countedIn

@@ -27,8 +27,8 @@ var (
 	ErrKeyChangeRuns = errors.New("the cluster's key is being changed here already: wait for that to end")
 	// ErrKeyChangeOpen is returned by RetireKeys if a new key is held that is not in use yet.
 	ErrKeyChangeOpen = errors.New("a new key is not in use yet: end its rotation first, with peerd key rotate")
-	// ErrKeyAlone is returned by a peer that was told of others and has not found any: it would give
-	// itself a key that they do not have.
+	// ErrKeyAlone is returned by a peer that was told of others and has not found any: it would
+	// give itself a key that they do not have.
 	ErrKeyAlone = errors.New("this peer was told of others to join and knows none yet: wait until peerd " +
 		"status lists them")
 	// ErrUnknownMember is wrapped by the error for what is not of a known member: its id, six
@@ -75,25 +75,26 @@ const (
 )
 
 // RotateKey gives the cluster a new key, and has all members use it once all hold it. The old one
-// is accepted until RetireKeys. Members named in without are left out: when the old key is retired
-// they are strangers. If a member does not answer, nothing changes, and KeyChange says so; if it
-// fails later, the old key stays in use or accepted everywhere, and another call goes on with the
-// same new key, unless one that is left out may hold that. The error is ErrKeyChangeRuns while a
-// change that was begun here runs, ErrKeyAlone, ErrClosed, or wraps ErrUnknownMember or
-// ErrSeveralMembers for who is in without.
+// is accepted until RetireKeys. Members named in without are left out, also of what this peer
+// does to the key until then: when the old key is retired they are strangers. If a member does
+// not answer, nothing changes, and KeyChange says so; if it fails later, the old key stays in use
+// or accepted everywhere, and another call goes on with the same new key, unless one that is left
+// out may hold that. The error is ErrKeyChangeRuns while a change that was begun here runs,
+// ErrKeyAlone, ErrClosed, or wraps ErrUnknownMember or ErrSeveralMembers for who is in without.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
-	return p.changeClusterKey(ctx, without, false, (*keyChange).rotate)
+	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
 
 // RetireKeys has all members accept no key but the one in use here, once all use it. If a member
 // does not answer, nothing is retired, and KeyChange says so. Members named in without are left
-// out, and those that the rotation to that key left out, if this peer began it and was not started again
-// since. The error is one of RotateKey's, or ErrKeyChangeOpen if a new key is held that is not in use.
+// out, and those that the rotation to that key left out, if this peer began it and was not
+// started again since. The error is one of RotateKey's, or ErrKeyChangeOpen if a new key is held
+// that is not in use.
 func (p *Peer) RetireKeys(ctx context.Context, without []string) (KeyChange, error) {
-	return p.changeClusterKey(ctx, without, true, (*keyChange).retire)
+	return p.changeClusterKey(ctx, without, (*keyChange).retire)
 }
 
-func (p *Peer) changeClusterKey(ctx context.Context, without []string, ends bool,
+func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 	run func(*keyChange, context.Context) error) (KeyChange, error) {
 	if p.net == nil {
 		return KeyChange{}, errors.New("this peer is offline: it has no cluster")
@@ -110,10 +111,7 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string, ends bool
 	if err != nil {
 		return KeyChange{}, err
 	}
-	if ends {
-		without = slices.Concat(without, n.keys.leftOut())
-	}
-	c := &keyChange{n: n, without: without, states: map[string]KeyHost{}}
+	c := &keyChange{n: n, without: slices.Concat(without, n.keys.leftOut()), states: map[string]KeyHost{}}
 	ok, err := c.gather(ctx)
 	if ok && err == nil {
 		err = run(c, ctx)
@@ -198,7 +196,11 @@ func (c *keyChange) retire(ctx context.Context) error {
 		return ctx.Err()
 	}
 	c.done = true
-	return c.here(keyRequest{step: stepRetire, id: id}, KeyAlone)
+	if err := c.here(keyRequest{step: stepRetire, id: id}, KeyAlone); err != nil {
+		return err
+	}
+	c.n.keys.begun = secret.Key{} // whom it left out joins as others do, or not at all
+	return nil
 }
 
 // here takes a step at this peer.

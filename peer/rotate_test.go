@@ -333,12 +333,16 @@ func TestAMemberThatIsLeftOutOfARotationIsAStrangerAfterIt(t *testing.T) {
 	if diff := cmp.Diff(want, states(rotated)); !rotated.Done || diff != "" {
 		t.Errorf("rotated: done %v, %s", rotated.Done, diff)
 	}
-	retired := changeKey(t, a, nil, (*Peer).RetireKeys) // who was left out stays so
+	again := changeKey(t, a, nil, (*Peer).RotateKey) // who was left out stays so
+	if diff := cmp.Diff(want, states(again)); !again.Done || again.Key == rotated.Key || diff != "" {
+		t.Errorf("rotated again: done %v, %s", again.Done, diff)
+	}
+	retired := changeKey(t, a, nil, (*Peer).RetireKeys)
 	want = map[string]string{"peer0": KeyAlone, "peer1": KeyAlone, "peer2": KeyLeftOut}
 	if diff := cmp.Diff(want, states(retired)); !retired.Done || diff != "" {
 		t.Errorf("retired: done %v, %s", retired.Done, diff)
 	}
-	if s := mustStatus(t, stolen); s.ClusterKey == rotated.Key || len(s.AcceptedKeys) != 0 {
+	if s := mustStatus(t, stolen); s.ClusterKey == again.Key || len(s.AcceptedKeys) != 0 {
 		t.Errorf("the one left out uses %s and accepts %s", s.ClusterKey, s.AcceptedKeys)
 	}
 	eventually(t, "its links end", func() bool {

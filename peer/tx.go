@@ -68,7 +68,7 @@ var over = sync.OnceValue(func() *engine.View { return nothing().View() })
 // end ends the transaction, as users may keep it: it reads nothing any more, and takes no writes.
 func (tx *Tx) end() {
 	none := over()
-	engine.Rebase(&tx.Fields, none)
+	engine.End(&tx.Fields, none, errOver)
 	tx.base, tx.err = none, errOver
 }
 
@@ -313,9 +313,6 @@ func (p *Peer) newUpdate(s *space, fns []func(*Tx) error) *update {
 func (u *update) free() []error {
 	errs := u.errs
 	tx := u.tx
-	if tx != nil {
-		tx.end()
-	}
 	if u.called == nil {
 		tx = nil // users keep what they should not
 	}
@@ -366,14 +363,14 @@ func (u *update) readOn(base keyed, from int) {
 	}
 }
 
-// call calls a transaction's function, which may panic or end the goroutine.
+// call calls a transaction's function, which may panic or end the goroutine, and ends the transaction.
 func (u *update) call(fn func(*Tx) error, tx *Tx) (err error) {
 	returned := false
 	defer func() {
+		tx.end()
 		if returned {
 			return
 		}
-		tx.end() // as result may not be reached
 		if thrown := recover(); thrown != nil {
 			u.thrown = &PanicError{thrown, debug.Stack()}
 			err = u.thrown

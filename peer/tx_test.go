@@ -112,6 +112,10 @@ func TestATransactionThatIsKeptIsOver(t *testing.T) {
 			defer func() { _ = recover() }()
 			_ = p.Update(t.Context(), func(tx *Tx) error { _ = fn(tx); panic("it does") })
 		},
+		"a panic before it": func(fn func(*Tx) error) {
+			defer func() { _ = recover() }()
+			p.UpdateAll(t.Context(), []func(*Tx) error{func(*Tx) error { panic("it does") }, fn})
+		},
 		"an end of the goroutine": func(fn func(*Tx) error) {
 			apart(func() {
 				_ = p.Update(t.Context(), func(tx *Tx) error { _ = fn(tx); runtime.Goexit(); return nil })
@@ -130,6 +134,9 @@ func TestATransactionThatIsKeptIsOver(t *testing.T) {
 			}
 			if err := kept.String("new").Set([]byte("x")); !errors.Is(err, ErrReadOnly) {
 				t.Errorf("it writes: %v", err)
+			}
+			if _, err := kept.Remove("visits"); !errors.Is(err, ErrReadOnly) {
+				t.Errorf("it removes: %v", err)
 			}
 			if kept.Has("visits") || kept.Len() != 0 || len(maps.Collect(kept.All())) != 0 {
 				t.Error("it shows keys")

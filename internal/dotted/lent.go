@@ -10,8 +10,8 @@ package dotted
 var Lent struct {
 	// Bind makes fields, which is a *crdt.Fields, the keys of tx. It uses their memory again.
 	Bind func(fields any, tx Tx)
-	// Rebase has fields, and the handles that were taken of them, go on with tx. It costs less than Bind.
-	Rebase func(fields any, tx Tx)
+	// End has fields, and the handles that were taken of them, read of tx, and take no writes. It costs less than Bind.
+	End func(fields any, tx Tx, why error)
 	// Collect removes baselines that nothing needs any more from a cell. more says that it did not remove all of them.
 	Collect func(tx Tx, a Address) (more bool, err error)
 	// Expire removes what is left under the name that an address ends with, if that has expired.

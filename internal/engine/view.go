@@ -715,5 +715,5 @@ func fieldsOf(tx dotted.Tx) (keys crdt.Fields) {
 // Bind makes fields those of tx, in the memory of a transaction that is over, if they were its.
 func Bind(fields *crdt.Fields, tx dotted.Tx) { dotted.Lent.Bind(fields, tx) }
 
-// Rebase has fields that were bound, and the handles that were taken of them, go on with tx.
-func Rebase(fields *crdt.Fields, tx dotted.Tx) { dotted.Lent.Rebase(fields, tx) }
+// End has fields that were bound, and the handles that were taken of them, read of tx, and take no writes.
+func End(fields *crdt.Fields, tx dotted.Tx, why error) { dotted.Lent.End(fields, tx, why) }
