@@ -37,6 +37,30 @@ func setExpiry(keys crdt.Fields, key string, at *time.Time) (err error) {
 	return err
 }
 
+// keepExpiries runs a write of what a path leads to, and has the key and the fields above that
+// expire when they did: a write that removes what it replaces may leave them empty for a moment.
+func keepExpiries(keys crdt.Fields, path []octets, write func() error) error {
+	type timed struct {
+		crdt.Expiry
+		until time.Time
+	}
+	var above []timed
+	for _, name := range path[:len(path)-1] {
+		e := keys.Expiry(string(name))
+		if until, ok := e.Get(); ok {
+			above = append(above, timed{e, until})
+		}
+		keys = keys.Map(string(name)).Fields
+	}
+	err := write()
+	for _, e := range above {
+		if _, still := e.Get(); err == nil && !still {
+			_, err = e.Set(e.until)
+		}
+	}
+	return err
+}
+
 func expire(o *operation, at spot) (result, error) {
 	existed, err := at.in.Expiry(at.name).Set(*o.Until)
 	return result{Changed: existed}, err

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http/httptest"
 	"testing"
@@ -65,4 +66,35 @@ func TestAFieldExpires(t *testing.T) {
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k","f","deeper"],"until":"2999-01-01T00:00:00Z"}]}`)
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k"]}]}`)
 	a.refused(400, "bad-request", "POST", "/v1/tx", `{"ops":[{"op":"expire","path":["k"],"until":"tomorrow"}]}`)
+}
+
+func TestAPutOfAPartLeavesTheExpiryOfWhatItIsIn(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const expires = `"expires":"2999-01-02T03:04:05Z"`
+	whole := `{"type":"map","fields":[{"name":"f",%s}],` + expires + `}`
+	inner := `"type":"map","fields":[{"name":"g",%s}]`
+	one, two, text := `"type":"set","elements":["a"]`, `"type":"set","elements":["b"]`, `"type":"string","value":"v"`
+	for _, test := range []struct{ path, before, after, part string }{
+		{"?path=f", one, two, two},
+		{"?path=f", one, text, text},
+		{"?path=f", text, one, one},
+		{"?path=f&path=g", fmt.Sprintf(inner, one), fmt.Sprintf(inner, two), two},
+	} {
+		a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k", fmt.Sprintf(whole, test.before))
+		a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k"+test.path, "{"+test.part+"}")
+		a.want(200, fmt.Sprintf(`{"key":"k","type":"map","fields":[{"name":"f",%s}],%s}`, test.after, expires), "GET", "/v1/keys/k", "")
+	}
+	a.tx(`{"changed":["k"],"results":[{"changed":true}]}`, `{"op":"expire","path":["k","f"],"until":"2998-01-02T03:04:05Z"}`)
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k?path=f&path=g", "{"+one+"}")
+	err := a.p.View(t.Context(), func(tx *peer.Tx) error {
+		if at, ok := tx.Map("k").Expiry("f").Get(); !ok || at.Year() != 2998 {
+			t.Errorf("the field expires at %v (%v)", at, ok)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.want(200, `{"changed":["k"]}`, "PUT", "/v1/keys/k?path=f", `{"type":"set","elements":[]}`)
+	a.refused(404, "not-found", "GET", "/v1/keys/k", "")
 }

@@ -115,10 +115,11 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return changes{}, err
 		}
-		if err := e.put(at); err != nil || len(path) > 1 {
-			return changes{Changed: []octets{path[0]}}, err
+		err = keepExpiries(tx.Fields, path, func() error { return e.put(at) })
+		if err == nil && len(path) == 1 {
+			err = setExpiry(tx.Fields, string(path[0]), e.Expires)
 		}
-		return changes{Changed: []octets{path[0]}}, setExpiry(tx.Fields, string(path[0]), e.Expires)
+		return changes{Changed: []octets{path[0]}}, err
 	})
 }
 
