@@ -533,3 +533,41 @@ func FuzzTransaction(f *testing.F) {
 		}
 	})
 }
+
+// countingPeer counts the transactions that are begun, and comes to none.
+type countingPeer struct {
+	fakePeer
+	begun int
+}
+
+func (p *countingPeer) UpdateToken(context.Context, func(*peer.Tx) error) (peer.Token, error) {
+	p.begun++
+	return "", context.DeadlineExceeded
+}
+
+func TestAPutOfTooManyMembersIsRefusedBeforeItsTurn(t *testing.T) {
+	many := func(member string, n int) string { return strings.TrimSuffix(strings.Repeat(member+",", n), ",") }
+	list := func(n int) string { return `"type":"list","items":[` + many(`""`, n) + `]` }
+	inner := func(n int) string { return `"type":"map","fields":[{"name":"f",` + list(n) + `}]` }
+	half := many(`{"name":"s","type":"set","elements":["e"]}`, peer.MaxOps/2)
+	for _, test := range []struct {
+		body string
+		code int
+	}{
+		{list(peer.MaxOps), 503},
+		{list(peer.MaxOps + 1), 413},
+		{inner(peer.MaxOps), 503},
+		{inner(peer.MaxOps + 1), 413},
+		{`"type":"map","fields":[` + half + `]`, 503},
+		{`"type":"map","fields":[` + half + `,` + half + `,{"name":"f","type":"flag","enabled":true}]`, 413},
+	} {
+		p := &countingPeer{}
+		r := httptest.NewRequest("PUT", "http://localhost/v1/keys/k", strings.NewReader("{"+test.body+"}"))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		New(Config{Peer: p}).ServeHTTP(w, r)
+		if w.Code != test.code || (p.begun > 0) != (test.code == 503) {
+			t.Errorf("%.60s…: answered %d %s, and %d transactions began", test.body, w.Code, w.Body, p.begun)
+		}
+	}
+}

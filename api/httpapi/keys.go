@@ -110,6 +110,9 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	if err := e.check(len(path)); err != nil {
 		return err
 	}
+	if err := checkNamed(e.members(), "elements, items, entries and fields"); err != nil {
+		return err
+	}
 	return s.change(w, r, q, func(tx *peer.Tx) (changes, error) {
 		at, err := walk(tx.Fields, path)
 		if err != nil {

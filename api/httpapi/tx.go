@@ -48,9 +48,8 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 		}
 		named += len(o.Elements) + len(o.Scores) + len(o.Bits)
 	}
-	if named > peer.MaxOps { // also if nothing of it is there: others who write wait
-		return refuse(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf("transaction too large: %d elements, "+
-			"scores and bits (limit %d, MaxOps); send them in parts", named, peer.MaxOps))
+	if err := checkNamed(named, "elements, scores and bits"); err != nil {
+		return err
 	}
 	err := s.change(w, r, q, t.run)
 	for t.canBeLess(err) {
@@ -58,6 +57,16 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 		err = s.change(w, r, q, t.run)
 	}
 	return err
+}
+
+// checkNamed returns a problem if a body names more than a transaction may write, even if nothing of it would be:
+// while it is gone through others who write wait.
+func checkNamed(n int, what string) error {
+	if n <= peer.MaxOps {
+		return nil
+	}
+	return refuse(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf(
+		"transaction too large: %d %s (limit %d, MaxOps); send them in parts", n, what, peer.MaxOps))
 }
 
 // canBeLess reports whether a transaction is to be run again after an error: a step of a delete by prefix that was too

@@ -113,6 +113,25 @@ func (v *value) check(depth int) error {
 	return own.check(v, depth)
 }
 
+// members returns how many members v has, of those in it too: a field that has some does not count itself.
+func (v *value) members() int {
+	n := lenOf(v.Elements) + lenOf(v.Scores) + lenOf(v.Items) + lenOf(v.Entries)
+	if v.Fields != nil {
+		for i := range *v.Fields {
+			n += max((*v.Fields)[i].members(), 1)
+		}
+	}
+	return n
+}
+
+// lenOf returns how long a list is; 0 if it is not given.
+func lenOf[T any](list *[]T) int {
+	if list == nil {
+		return 0
+	}
+	return len(*list)
+}
+
 // put makes a name hold v and nothing else.
 func (v *value) put(at spot) error {
 	types := at.in.Types(at.name)
