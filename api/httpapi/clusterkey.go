@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -39,7 +40,7 @@ func changeKey(w http.ResponseWriter, r *http.Request,
 	ctx, cancel := context.WithTimeout(r.Context(), maxKeyChange)
 	defer cancel()
 	done, err := change(ctx, q.values["without"])
-	if err != nil {
+	if begun := done.Key != ""; err != nil && !(begun && errors.Is(err, context.DeadlineExceeded)) {
 		return err
 	}
 	if !done.Done {
