@@ -340,7 +340,7 @@ func setCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var body any = stored{Type: "string", Value: (*octets)(&text)}
+			body := stringBody(text)
 			if d.json {
 				if body, err = jsonArgument(text); err != nil {
 					return err
@@ -357,6 +357,14 @@ func setCommand() *cobra.Command {
 	d = dataFlagsOf(cmd, "the value is JSON, and so is the answer")
 	d.pathFlag(cmd)
 	return cmd
+}
+
+// stringBody returns a string as it is sent: a long one in base64, as JSON may take six bytes for one of text.
+func stringBody(text string) any {
+	if len(text) > httpapi.MaxBody/6 {
+		return map[string]any{"type": "string", "value": map[string][]byte{"base64": []byte(text)}}
+	}
+	return stored{Type: "string", Value: (*octets)(&text)}
 }
 
 // argument returns an argument, or what comes on the standard input in place of "-".

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/crdt"
 )
 
 // told runs a command about the data of a daemon, and fails unless it prints what is wanted.
@@ -206,23 +208,22 @@ func TestAWatchPrintsKeysAsTheyChangeAndGoesOnAfterItsToken(t *testing.T) {
 
 func TestAValueComesFromTheStandardInput(t *testing.T) {
 	d := start(t, "--dir", t.TempDir()).serving(t)
-	in, err := os.Open(filepath.Join("data_test.go"))
+	source, err := os.ReadFile("data_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
-	root := rootCommand(newScreen(), newScreen())
-	root.SetIn(in)
-	root.SetArgs([]string{"set", "source", "-", "--http", d.http})
-	if err := root.Execute(); err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile("data_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := mustPeerd(t, "get", "source", "--raw", "--http", d.http); got != string(want) {
-		t.Errorf("the peer has %d bytes of %d", len(got), len(want))
+	for name, want := range map[string]string{
+		"a file":                string(source),
+		"of control characters": strings.Repeat("\x00", crdt.MaxValue),
+	} {
+		root := rootCommand(newScreen(), newScreen())
+		root.SetIn(strings.NewReader(want))
+		root.SetArgs([]string{"set", "source", "-", "--http", d.http})
+		if err := root.Execute(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if got := mustPeerd(t, "get", "source", "--raw", "--http", d.http); got != want {
+			t.Errorf("%s: the peer has %d bytes of %d", name, len(got), len(want))
+		}
 	}
 }
 
