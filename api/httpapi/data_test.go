@@ -534,6 +534,17 @@ func FuzzTransaction(f *testing.F) {
 	})
 }
 
+func TestAnEntryOfManyEmptyFieldsIsNoSmallAnswer(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	err := a.p.Update(t.Context(), func(tx *peer.Tx) error {
+		return tx.Stream("s").AddBeside(crdt.StreamID{Ms: 1}, make([]string, MaxAnswer/memberSize+2)...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.refused(413, "too-large", "GET", "/v1/keys/s", "")
+}
+
 // countingPeer counts the transactions that are begun, and comes to none.
 type countingPeer struct {
 	fakePeer

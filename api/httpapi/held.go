@@ -16,7 +16,8 @@ const (
 	// encoded, and its strings.
 	copies = 4
 	// memberSize and objectSize are the bytes that a member of a list and an object of a body take when
-	// they are decoded, however short they are, each counted copies times.
+	// they are decoded, however short they are, each counted copies times; memberSize also what a field of
+	// a stream's entry takes beside its bytes in an answer.
 	memberSize = 16
 	objectSize = 64
 )

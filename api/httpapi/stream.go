@@ -62,7 +62,7 @@ func (streamConverter) read(r *reader, at spot, after *string, limit int, v *val
 		shown, size := streamEntry{ID: e.ID.String()}, 0
 		for _, f := range e.Fields {
 			shown.Fields = append(shown.Fields, octets(f))
-			size += len(f)
+			size += len(f) + memberSize
 		}
 		all = append(all, shown)
 		if err := r.spend(1, size); err != nil {
