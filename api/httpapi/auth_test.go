@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -71,6 +72,22 @@ func TestOnlyHealthIsToldWithoutThePassword(t *testing.T) {
 		stays := w.Header().Get("Connection") != "close"
 		if stays != (test.authorization != "" && w.Code == 200) {
 			t.Errorf("%+v: whether the connection stays: %v", test, stays)
+		}
+	}
+}
+
+func TestWhyAPeerIsNotReadyIsToldWithThePassword(t *testing.T) {
+	const why = "space customer-x: catching up with the other peers"
+	p := &fakePeer{ready: errors.New(why)}
+	guarded, open := New(Config{Peer: p, Auth: authtest.Guard(t, password)}), New(Config{Peer: p})
+	for _, test := range []struct {
+		s             *Server
+		authorization string
+		told          bool
+	}{{guarded, "", false}, {guarded, "Bearer wrong", false}, {guarded, "Bearer " + password, true}, {open, "", true}} {
+		w := askWith(test.s, "/readyz", "localhost", test.authorization)
+		if told := strings.Contains(w.Body.String(), "customer-x"); w.Code != 503 || told != test.told {
+			t.Errorf("with %q: answered %d %s", test.authorization, w.Code, w.Body)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,10 +46,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		if refused == nil {
 			keepSlot(r)
+		} else {
+			r = r.WithContext(context.WithValue(r.Context(), strangerKey{}, true))
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// strangerKey is the context's key of requests without the password that others need.
+type strangerKey struct{}
+
+func isStranger(r *http.Request) bool { return r.Context().Value(strangerKey{}) != nil }
 
 // fromThisSite reports whether a browser says that the request is this server's own page's, or its
 // user's. Programs send neither header. Only the page itself may be opened by a link on another

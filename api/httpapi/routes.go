@@ -94,9 +94,13 @@ func orProblem(fn func(w http.ResponseWriter, r *http.Request) error) http.Handl
 
 func health(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") }
 
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	if err := s.peer.Ready(); err != nil {
-		answerText(w, http.StatusServiceUnavailable, err.Error()+"\n")
+		why := err.Error()
+		if isStranger(r) {
+			why = "not ready: send the password to be told why" // which may name a space, or a file
+		}
+		answerText(w, http.StatusServiceUnavailable, why+"\n")
 		return
 	}
 	text := "ready\n"
