@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// MaxHeld is how many bytes of bodies and answers all requests together may hold, each counted
-	// copies times. A request that would go beyond is answered with 503.
+	// MaxHeld is how many bytes of bodies, answers and events all requests together may hold, each counted
+	// copies times. A request that would go beyond is answered with 503, a watch ends.
 	MaxHeld = 256 << 20
 	// copies is in how many forms a body or an answer is in memory at once: as read, decoded or
 	// encoded, and its strings.
@@ -40,6 +40,13 @@ func (s *share) take(n int) error {
 		return errBusy
 	}
 	return nil
+}
+
+// give takes back what take added.
+func (s *share) give(n int) {
+	cost := int64(n) * copies
+	s.bytes -= cost
+	s.all.Add(-cost)
 }
 
 // shareKey is the context's key of a request's share.

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -313,7 +314,7 @@ func (o *outgrown) Token() (peer.Token, error) {
 
 func TestAWatchThatOutgrowsItsTokensEndsWithAProblem(t *testing.T) {
 	w := httptest.NewRecorder()
-	out := events{w: w, control: http.NewResponseController(w)}
+	out := events{w: w, control: http.NewResponseController(w), share: &share{all: new(atomic.Int64)}}
 	out.follow(t.Context(), &outgrown{})
 	got := w.Body.String()
 	if !strings.Contains(got, "event: change\n") || !strings.Contains(got, "event: problem\n") ||

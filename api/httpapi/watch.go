@@ -55,7 +55,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	out := events{w: w, control: http.NewResponseController(w)}
+	out := events{w: w, control: http.NewResponseController(w), share: shareOf(r)}
 	_ = out.control.SetReadDeadline(time.Time{}) // the client sends nothing more
 	out.follow(r.Context(), watch)
 	return nil
@@ -143,10 +143,12 @@ func openWatch(r *http.Request, q *query, data Data) (*peer.Watch, error) {
 type events struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	share   *share // has what an event takes while it is sent
 }
 
 // follow sends the changes. After an error of the connection or the watch it returns: a client
-// comes back with the last token that it got. If tokens become too long meanwhile, it is told so.
+// comes back with the last token that it got. If tokens become too long meanwhile, or all requests
+// hold too much for a change, it is told so.
 func (s *events) follow(ctx context.Context, watch tokens) {
 	token, err := watch.Token()
 	if err != nil || s.send("open", event{Keys: []octets{}, Token: token}) != nil {
@@ -164,7 +166,7 @@ func (s *events) follow(ctx context.Context, watch tokens) {
 		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 			err = s.idle(watch)
 		}
-		if errors.Is(err, peer.ErrTooManyReplicas) {
+		if errors.Is(err, peer.ErrTooManyReplicas) || errors.Is(err, errBusy) {
 			_ = s.problem(problemOf(err)) // the end of the connection says the rest
 		}
 		if err != nil {
@@ -183,8 +185,14 @@ func (s *events) problem(p *problem) error {
 
 func (s *events) change(c peer.Change) error {
 	e := event{Keys: make([]octets, len(c.Keys)), Token: c.Token}
+	size := 0
 	for i, key := range c.Keys {
 		e.Keys[i] = octets(key)
+		size += len(key) + memberSize
+	}
+	defer s.share.give(size)
+	if busy := s.share.take(size); busy != nil {
+		return busy
 	}
 	if c.Reset {
 		return s.send("reset", e)

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -251,6 +253,39 @@ func TestAWatchOfASpaceWhoseDropIsTriedIsServed(t *testing.T) {
 	}
 	a.want(200, `{"changed":["k"]}`, "PUT", path, value)
 	s.want("change", "k")
+}
+
+func TestAWatchEndsBeforeItHoldsTooMuchAndGoesOn(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	at, _ := a.serve()
+	const held = MaxHeld - 1<<20
+	a.s.held.Store(held)
+	s := a.events(at, "", "")
+	s.want("open")
+	a.enable("small")
+	last := s.want("change", "small")
+	large := []octets{octets(strings.Repeat("a", 60_000))}
+	for len(large) < 10 {
+		large = append(large, large[0]+octets(strconv.Itoa(len(large))))
+	}
+	keys := make([]string, len(large))
+	for i, key := range large {
+		keys[i] = string(key)
+	}
+	a.enable(keys...)
+	if e, ok := s.next(); !ok || e.name != "problem" || len(e.Keys) > 0 {
+		t.Fatalf("a change of more than may be held is told as %q, with %d keys", e.name, len(e.Keys))
+	}
+	if _, more := s.next(); more {
+		t.Error("the watch goes on")
+	}
+	for a.s.held.Load() != held { // until the request has ended
+		runtime.Gosched()
+	}
+	a.s.held.Store(0)
+	s = a.events(at, "", last.id)
+	s.want("open")
+	s.want("change", large...)
 }
 
 func TestTheServersEndEndsWatches(t *testing.T) {
