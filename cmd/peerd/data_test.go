@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -203,6 +204,14 @@ func TestAWatchPrintsKeysAsTheyChangeAndGoesOnAfterItsToken(t *testing.T) {
 	if again.status != exitFailure || !strings.Contains(again.stderr.String(), "ended the watch: "+
 		"go on with --since ") {
 		t.Errorf("the end of the peer ended the watch with %d: %s", again.status, again.stderr)
+	}
+}
+
+func TestAWatchThatEndsWithAProblemSaysHowToGoOn(t *testing.T) {
+	w := watching{dataClient: &dataClient{addr: "h:1", flags: &dataFlags{}}, out: io.Discard}
+	err := w.follow(strings.NewReader("event: open\ndata: {\"keys\":[]}\nid: ApLP\n\nevent: problem\ndata: {\"detail\":\"busy\"}\n\n"))
+	if want := "h:1 ended the watch (busy): go on with --since ApLP"; err == nil || err.Error() != want {
+		t.Errorf("it says %v, want %s", err, want)
 	}
 }
 

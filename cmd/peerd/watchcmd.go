@@ -93,14 +93,19 @@ func (w *watching) follow(events io.Reader) error {
 			}
 		}
 	}
-	ended := fmt.Sprintf("%s ended the watch", w.addr)
 	if err := lines.Err(); err != nil {
-		ended += fmt.Sprintf(" (%v)", cause(err))
+		return w.ended(fmt.Sprintf(" (%v)", cause(err)))
 	}
+	return w.ended("")
+}
+
+// ended says that the watch has ended, why, and how to go on.
+func (w *watching) ended(why string) error {
+	text := w.addr + " ended the watch" + why
 	if w.last != "" {
-		ended += ": go on with --since " + w.last
+		text += ": go on with --since " + w.last
 	}
-	return errors.New(ended)
+	return errors.New(text)
 }
 
 func (w *watching) event(name, data string) error {
@@ -109,7 +114,7 @@ func (w *watching) event(name, data string) error {
 		if err := json.Unmarshal([]byte(data), &refused); err != nil {
 			return unfit(w.addr, err)
 		}
-		return fmt.Errorf("%s ended the watch: %s", w.addr, refused.Detail)
+		return w.ended(" (" + refused.Detail + ")")
 	}
 	c := change{Event: name}
 	if err := json.Unmarshal([]byte(data), &c); err != nil {
