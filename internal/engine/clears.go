@@ -459,9 +459,9 @@ func (g *group) discount(prefix dotted.Address, set delta.ClearSet, survivors []
 	return survivors, counted, nil
 }
 
-// maxLooked is how many cells a clear may look at that its transaction makes: about as much work
-// as the largest transaction. Only one of a part of a key looks at what it removes, since that
-// has no sums of its own. Who receives a clear looks at as many, and at what its maker had not
+// maxLooked is how many cells all clears together may look at that a transaction makes: about as
+// much work as the largest transaction. Only one of a part of a key looks at what it removes, since
+// that has no sums of its own. Who receives a clear looks at as many, and at what its maker had not
 // seen.
 const maxLooked = 4 * delta.MaxOps
 
@@ -470,9 +470,9 @@ func (g *group) discountEach(prefix dotted.Address, set delta.ClearSet, note fun
 	var failed error
 	most := cmp.Or(g.r.cfg.looked, maxLooked)
 	err := g.scan(prefix, "", func(a dotted.Address, c dotted.Cell) bool {
-		if most--; most < 0 && note != nil {
-			failed = fmt.Errorf("%w: it clears a part of a key that has more than %d cells (clear the whole key, or parts of the part)",
-				delta.ErrTooLarge, cmp.Or(g.r.cfg.looked, maxLooked))
+		if g.looked++; g.looked > most && note != nil {
+			failed = fmt.Errorf("%w: it clears parts of keys that have more than %d cells (clear whole keys, or fewer or smaller parts at once)",
+				delta.ErrTooLarge, most)
 			return false
 		}
 		stays := c.Outside(set)

@@ -543,18 +543,29 @@ func TestAClearWhileCountersAreSweptIsOneInARestoredBackup(t *testing.T) {
 	checkWhole(t, restored)
 }
 
-// TestAClearOfAPartLooksAtABoundedNumberOfCells: one that would look at more is refused, and
-// changes nothing.
-func TestAClearOfAPartLooksAtABoundedNumberOfCells(t *testing.T) {
+// TestClearsOfPartsLookAtABoundedNumberOfCells: a transaction that would look at more is refused,
+// and changes nothing.
+func TestClearsOfPartsLookAtABoundedNumberOfCells(t *testing.T) {
 	r := openOn(t, newDisk(), 1)
 	r.cfg.looked = 40
 	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return fillSetOf(f.Map("m").Set("small"), 40) })
 	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return fillSetOf(f.Map("m").Set("large"), 41) })
-	for part, want := range map[string]error{"small": nil, "large": delta.ErrTooLarge} {
+	pipeline(t, r, 1, func(f crdt.Fields, _ int) error { return fillSetOf(f.Map("m").Set("other"), 20) })
+	for _, test := range []struct {
+		parts []string
+		want  error
+	}{{[]string{"large"}, delta.ErrTooLarge}, {[]string{"small", "other"}, delta.ErrTooLarge}, {[]string{"small"}, nil}, {[]string{"other"}, nil}} {
 		g := r.newGroup(testStart)
-		err := g.update(func(tx *Tx) error { _, err := Fields(tx).Map("m").Remove(part); return err })
-		if !errors.Is(err, want) {
-			t.Errorf("%s: %v", part, err)
+		err := g.update(func(tx *Tx) error {
+			for _, part := range test.parts {
+				if _, err := Fields(tx).Map("m").Remove(part); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", test.parts, err)
 		}
 		_, err = g.Commit(false)
 		must(t, err)

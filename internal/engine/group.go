@@ -64,6 +64,7 @@ type group struct {
 	sawBy          *delta.Delta // see cleared
 	sawAll         delta.Seen
 	unseen         map[crdt.ReplicaID]*unseen
+	looked         int // cells that clears of its transaction looked at: see maxLooked
 	looking        looking
 
 	refusal error // why its transactions may not write; nil if they may
@@ -454,6 +455,7 @@ func (g *group) update(fn func(tx *Tx) error) error {
 	}
 	tx.delta.Begin(r.id, r.seen[r.id]+1, r.clock.Now(g.now), r.heads[r.id])
 	tx.cost = 20 * len(r.gained)
+	g.looked = 0
 	whole := false
 	defer func() {
 		if g.undoing = nil; !whole {
