@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,25 +96,20 @@ func memTable(dir string, number int) string {
 	return filepath.Join(dir, fmt.Sprintf("%05d.mem", number))
 }
 
-// dropEmpty removes the newest log if it has no byte, of memtables and of values: one of the latter is made each
-// time a store is opened. A process that is killed between making one and giving it its size leaves it so, and
-// Badger opens no store that has one. An older one is damage.
+// dropEmpty removes the logs without a byte, of memtables and of values: Badger opens no store that has one. A
+// process leaves one that is killed between making it and giving it its size, or while Badger removes one, which
+// it first cuts to nothing: its records are in a table by then.
 func dropEmpty(dir string) error {
 	for _, ext := range []string{".mem", ".vlog"} {
 		logs, err := filesOf(dir, ext)
-		if err == nil && len(logs) > 0 {
-			err = dropIfEmpty(dir, slices.MaxFunc(logs, byNumber))
+		for _, log := range logs {
+			err = errors.Join(err, dropIfEmpty(dir, log))
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// byNumber compares files that are called by a number, with zeros before it.
-func byNumber(a, b fs.DirEntry) int {
-	return cmp.Or(cmp.Compare(len(a.Name()), len(b.Name())), cmp.Compare(a.Name(), b.Name()))
 }
 
 func dropIfEmpty(dir string, log fs.DirEntry) error {

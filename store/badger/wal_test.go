@@ -58,29 +58,43 @@ func TestCommitsAreFollowedFromLogToLog(t *testing.T) {
 	}
 }
 
-// TestALogWithoutAByteIsNoDamage makes one, as a process leaves it that is killed while it makes
-// it.
+// TestALogWithoutAByteIsNoDamage makes the newest, as a process leaves it that is killed while it makes it, and
+// older ones, as it leaves them that is killed while Badger removes them.
 func TestALogWithoutAByteIsNoDamage(t *testing.T) {
 	s := openTemp(t)
-	set(t, s, "key", []byte("value"))
-	last := s.wal.number
-	if err := s.Close(); err != nil {
+	if err := s.Close(); err != nil { // there are two logs of values then, once it is opened
 		t.Fatal(err)
-	}
-	for _, log := range []string{memTable(s.dir, last+1), filepath.Join(s.dir, "000007.vlog")} {
-		if err := os.WriteFile(log, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	s, err := Open(s.dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	view := s.Snapshot()
-	defer view.Close()
-	if value, _, err := view.Get([]byte("key")); err != nil || string(value) != "value" {
-		t.Errorf("%q is there: %v", value, err)
+	set(t, s, "key", []byte("value"))
+	for _, logs := range [][]string{
+		{memTable("", s.wal.number+1), "000007.vlog"},
+		{memTable("", s.wal.number-1), "000001.vlog"},
+	} {
+		killed := t.TempDir()
+		if err := os.CopyFS(killed, os.DirFS(s.dir)); err != nil {
+			t.Fatal(err)
+		}
+		for _, log := range logs {
+			if err := os.WriteFile(filepath.Join(killed, log), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after, err := Open(killed, Options{})
+		if err != nil {
+			t.Errorf("%v have no byte: %v", logs, err)
+			continue
+		}
+		view := after.Snapshot()
+		if value, _, err := view.Get([]byte("key")); err != nil || string(value) != "value" {
+			t.Errorf("%v have no byte: %q is there: %v", logs, value, err)
+		}
+		view.Close()
+		after.Close()
 	}
 }
 
