@@ -79,3 +79,6 @@ func (f diskFile) Sync() error { return datasync(f.File) }
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+// isUnreadable reports whether an error says that the medium does not give back what it holds.
+func isUnreadable(err error) bool { return errors.Is(err, syscall.EIO) }
