@@ -558,7 +558,7 @@ func checkRestored(info BackupInfo, dir string) (err error) {
 }
 
 func checkRestoredSpace(info BackupSpace, tree store.Store) error {
-	r, err := engine.Open(tree, mem.NewLog(), engine.Config{NewID: newReplicaID}, nil, time.Time{})
+	r, err := engine.Open(tree, mem.NewLog(), engine.Config{NewID: newReplicaID, Doubt: true}, nil, time.Time{})
 	if err != nil {
 		return err
 	}

@@ -227,6 +227,52 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 	}
 }
 
+// TestABackupWithoutOneOfItsCellsIsNotRestored, though it is whole as a file: its maker's memory failed, say.
+func TestABackupWithoutOneOfItsCellsIsNotRestored(t *testing.T) {
+	p := reopen(t, t.TempDir())
+	defer mustClose(t, p)
+	someData(t, p)
+	whole := backUp(t, p)
+	restore(t, without(t, whole, 0), t.TempDir())
+	for n := 1; n <= 3; n++ {
+		_, err := Restore(t.Context(), bytes.NewReader(without(t, whole, n)), RestoreConfig{Dir: t.TempDir()})
+		if !errors.Is(err, ErrBackupDamaged) {
+			t.Errorf("without its cell %d: restored with %v", n, err)
+		}
+	}
+}
+
+// without returns the backup of a space, without its n-th cell.
+func without(t *testing.T, whole []byte, n int) []byte {
+	t.Helper()
+	r, err := backup.NewReader(bytes.NewReader(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var out bytes.Buffer
+	w, err := backup.NewWriter(&out, r.Header())
+	for cells := 0; err == nil; {
+		var records []backup.Record
+		records, err = r.Next()
+		for _, rec := range records {
+			if rec.Key[0] == 'c' {
+				cells++
+			}
+			if rec.Key[0] != 'c' || cells != n {
+				err = errors.Join(err, w.Add(rec.Key, rec.Value))
+			}
+		}
+	}
+	if err != io.EOF {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 func TestABackupOfSpacesThatCannotBeIsNotRestored(t *testing.T) {
 	for name, of := range map[string]struct {
 		space   string

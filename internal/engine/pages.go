@@ -231,15 +231,21 @@ func (r *replica) numberBatches() error {
 	})
 }
 
-// readDoubt returns an error that wraps store.ErrCorrupt if the store says that all cells are to be read.
+// readDoubt returns an error that wraps store.ErrCorrupt if the store or the host says that all cells are to be read.
 func (r *replica) readDoubt() error {
 	snap := r.st.Snapshot()
 	defer snap.Close()
 	_, marked, err := snap.Get(keyDoubt)
-	if r.opening.marked = marked; marked && err == nil {
-		err = fmt.Errorf("a record was not what was written: %w", store.ErrCorrupt)
+	r.opening.marked = marked
+	switch {
+	case err != nil:
+		return err
+	case marked:
+		return fmt.Errorf("a record was not what was written: %w", store.ErrCorrupt)
+	case r.cfg.Doubt:
+		return fmt.Errorf("nothing stored is believed: %w", store.ErrCorrupt)
 	}
-	return err
+	return nil
 }
 
 // Recounted returns why all cells were read when the store was opened; nil if they were not.

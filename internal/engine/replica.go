@@ -137,6 +137,8 @@ type Config struct {
 	// until there is room; if it must be ended first, and may write much, the error wraps
 	// store.ErrNoSpace.
 	Full bool
+	// Doubt has all cells read while the replica is opened, and compared with all that is stored of them.
+	Doubt bool
 	// PushDelay is for how long a write waits for others that go along with it to neighbours.
 	PushDelay time.Duration
 	// MaxClears is how many clears may wait to be swept before writes wait for the sweep. Default
