@@ -1,6 +1,7 @@
 package space
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -19,6 +20,8 @@ const (
 	keptBuffer = 1 << 20
 	// keptRequests is how many waiting appends leave their memory to later ones.
 	keptRequests = 16
+	// dropStep is how much of the log is dropped at once, in bytes: about one file. Begin waits for that.
+	dropStep = 16 << 20
 )
 
 // Committer is what spaces append to one log through. Who comes while nobody appends leads: it
@@ -31,9 +34,12 @@ const (
 type Committer struct {
 	log store.Log
 
-	dropping sync.Mutex // taken before mu
+	dropping sync.Mutex     // held during a step of that; taken before mu
+	drops    sync.WaitGroup // of who drops
 
 	mu      sync.Mutex // guards what follows
+	drop    bool       // somebody drops what no space needs, until nothing of that is left
+	dropErr error      // why nothing more is dropped
 	claims  map[Number]*claim
 	begun   []*claim // of spaces whose number is not known yet
 	queue   []*request
@@ -135,20 +141,23 @@ func (c *Committer) Kept(n Number) int64 {
 // Forget ends a space's claim: its log is closed, and what no other space needs is dropped. The
 // others do not say again what they need while they rest.
 func (c *Committer) Forget(n Number) error {
-	c.dropping.Lock()
-	defer c.dropping.Unlock()
 	c.mu.Lock()
 	if own := c.claims[n]; own != nil {
 		own.ended.Store(true)
 		delete(c.claims, n)
 	}
-	least := c.unneeded(c.log.Next())
 	c.mu.Unlock()
-	return c.log.DropBefore(least)
+	return c.dropUnneeded()
 }
 
-// Close closes the log below.
-func (c *Committer) Close() error { return c.log.Close() }
+// Close closes the log below. What is left to be dropped stays.
+func (c *Committer) Close() error {
+	c.mu.Lock()
+	c.dropErr = cmp.Or(c.dropErr, store.ErrClosed)
+	c.mu.Unlock()
+	c.drops.Wait()
+	return c.log.Close()
+}
 
 // append is Append of a space's log, or TryAppend if it may not wait.
 func (c *Committer) append(own *claim, records [][]byte, mayWait bool) (first, next store.Position, err error) {
@@ -304,23 +313,60 @@ func (c *Committer) take() {
 
 // dropBefore notes what a space does not need, and drops what no space does.
 func (c *Committer) dropBefore(own *claim, p store.Position) error {
-	c.dropping.Lock()
-	defer c.dropping.Unlock()
 	c.mu.Lock()
 	if own.ended.Load() {
 		c.mu.Unlock()
 		return store.ErrClosed
 	}
 	own.needs = min(p, c.log.Next()) // what comes is needed
-	least := c.unneeded(own.needs)
 	c.mu.Unlock()
-	return c.log.DropBefore(least)
+	return c.dropUnneeded()
 }
 
-// unneeded returns up to where no space needs the log, or p if that is before. It is called with
-// mu held.
-func (c *Committer) unneeded(p store.Position) store.Position {
-	least := p
+// dropUnneeded drops what no space needs: a step at once, and the rest beside, as a space's commits wait for its
+// DropBefore. If somebody drops already it does that as well. An error of the rest is the next call's.
+func (c *Committer) dropUnneeded() error {
+	c.mu.Lock()
+	if c.drop || c.dropErr != nil {
+		defer c.mu.Unlock()
+		return c.dropErr
+	}
+	c.drop = true
+	c.drops.Add(1)
+	c.mu.Unlock()
+	at, more, err := c.dropFrom(c.log.First())
+	if more {
+		go func() {
+			for more {
+				at, more, _ = c.dropFrom(at)
+			}
+		}()
+	}
+	return err
+}
+
+// dropFrom drops a step of what no space needs, and returns up to where. If no more is to be dropped, whoever comes
+// next begins again.
+func (c *Committer) dropFrom(at store.Position) (to store.Position, more bool, err error) {
+	c.dropping.Lock()
+	defer c.dropping.Unlock()
+	c.mu.Lock()
+	to = min(at+dropStep, c.unneeded())
+	c.mu.Unlock()
+	err = c.log.DropBefore(to)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropErr = cmp.Or(c.dropErr, err)
+	if more = c.dropErr == nil && to < c.unneeded(); !more {
+		c.drop = false
+		c.drops.Done()
+	}
+	return to, more, err
+}
+
+// unneeded returns up to where no space needs the log. It is called with mu held.
+func (c *Committer) unneeded() store.Position {
+	least := c.log.Next()
 	for _, other := range c.claims {
 		least = min(least, other.needs)
 	}

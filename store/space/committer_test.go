@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/peerd/peerd/store"
 	"github.com/peerd/peerd/store/mem"
@@ -197,6 +198,58 @@ func TestTheLogIsCutBeforeTheLeast(t *testing.T) {
 	}
 	if _, _, err := silent.Append(nil); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("a forgotten space appends: %v", err)
+	}
+}
+
+// long is a log that drops its beginning only, until it is let go.
+type long struct {
+	store.Log
+	letGo chan struct{}
+}
+
+func (l *long) DropBefore(p store.Position) error {
+	if p > dropStep {
+		<-l.letGo
+	}
+	return l.Log.DropBefore(p)
+}
+
+// TestNobodyWaitsUntilALongLogIsDropped which a space kept that is forgotten, or says at last that it needs it no more.
+func TestNobodyWaitsUntilALongLogIsDropped(t *testing.T) {
+	for name, drop := range map[string]func(*Committer, store.Log) error{
+		"it is forgotten":    func(c *Committer, _ store.Log) error { return c.Forget(1) },
+		"it needs no record": func(c *Committer, log store.Log) error { return log.DropBefore(c.log.Next()) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			whole := &long{mem.NewLog(), make(chan struct{})}
+			c := NewCommitter(whole)
+			a, b := c.Log(1, 0), c.Log(2, 0)
+			for range 5 {
+				if _, _, err := a.Append(make([]byte, dropStep/2)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end := whole.Next()
+			if err := errors.Join(a.Sync(), b.DropBefore(end), drop(c, a), b.DropBefore(end)); err != nil {
+				t.Fatal(err)
+			}
+			if first := whole.First(); first == 0 || first >= end {
+				t.Errorf("%s: the log begins at %d of %d", name, first, end)
+			}
+			if _, _, err := b.Append([]byte("goes on")); err != nil {
+				t.Error(err)
+			}
+			close(whole.letGo)
+			if _, err := c.Begin(func(store.Position) (Number, error) { return 3, nil }); err != nil {
+				t.Error(err)
+			}
+			if synctest.Wait(); whole.First() != end {
+				t.Errorf("%s: in the end the log begins at %d of %d", name, whole.First(), end)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
