@@ -55,9 +55,13 @@ func (p *Peer) advertisedSpaces() (all []uint32) {
 // openSpaces opens the spaces that the host holds, and those that it is to hold in any case.
 func (p *Peer) openSpaces() error {
 	all := p.table.Spaces()
-	logs := make([]store.Log, len(all))
+	logs, from := make([]store.Log, len(all)), p.journal.Next()
 	for i, s := range all { // the log is cut only when all have said what they need
 		logs[i] = p.committer.Log(s.Number, s.From)
+		from = min(from, max(s.From, engine.Durable(spacestore.NewTree(p.store, s.Number))))
+	}
+	if err := p.committer.Survey(from); err != nil {
+		return err
 	}
 	for i, entry := range all {
 		s, err := p.openSpace(entry.Name, spacestore.NewTree(p.store, entry.Number), logs[i])

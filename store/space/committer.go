@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type Committer struct {
 	mu      sync.Mutex // guards what follows
 	drop    bool       // somebody drops what no space needs, until nothing of that is left
 	dropErr error      // why nothing more is dropped
+	seen    survey
 	claims  map[Number]*claim
 	begun   []*claim // of spaces whose number is not known yet
 	queue   []*request
@@ -92,6 +94,59 @@ func (c *Committer) register(n Number, from store.Position) store.Log {
 		c.claims[n] = own
 	}
 	return &spaceLog{c: c, claim: own}
+}
+
+// survey says where the records of spaces stand in a part of the log, in which nothing is damaged.
+type survey struct {
+	from, to store.Position
+	spans    map[Number]span
+}
+
+// span has the positions of a space's first record and of its last.
+type span struct{ first, last store.Position }
+
+// Survey reads the log from a record on, up to its end or to what is damaged: where a space has no records none of its
+// readers looks for them again. So to open many spaces the log is read once, and not once for each.
+func (c *Committer) Survey(from store.Position) error {
+	from = max(from, c.log.First())
+	r, err := c.log.Read(from, nil)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	seen := survey{from: from, to: from, spans: map[Number]span{}}
+	for {
+		record, err := r.Next()
+		n, ok := numberOf(record.Data)
+		if err != nil || !ok {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.seen = seen; errors.Is(err, io.EOF) || errors.Is(err, store.ErrCorrupt) {
+				err = nil
+			}
+			return err
+		}
+		own, has := seen.spans[n]
+		if own.last = record.Position; !has {
+			own.first = record.Position
+		}
+		seen.spans[n], seen.to = own, record.Next
+	}
+}
+
+// begin returns where a space's reader begins that is to read from a position on, and behind which record it goes on
+// where.
+func (c *Committer) begin(n Number, from store.Position) (at, last, to store.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if from < c.seen.from || from >= c.seen.to {
+		return from, 0, 0
+	}
+	own, has := c.seen.spans[n]
+	if !has || from > own.last {
+		return c.seen.to, 0, 0
+	}
+	return max(from, own.first), own.last, c.seen.to
 }
 
 // Begin makes the log of a new space. fn notes durably the position that it is called with, and
@@ -442,11 +497,12 @@ func (l *spaceLog) Read(from store.Position, buffer []byte) (store.LogReader, er
 	if from < l.First() {
 		return nil, store.ErrDropped
 	}
-	under, err := l.c.log.Read(max(from, l.claim.from), buffer)
+	at, last, to := l.c.begin(l.claim.number, max(from, l.claim.from))
+	under, err := l.c.log.Read(at, buffer)
 	if err != nil {
 		return nil, err
 	}
-	return &reader{l, under}, nil
+	return &reader{l, under, buffer, last, to}, nil
 }
 
 // DropBefore implements store.Log: what other spaces need stays.
@@ -483,8 +539,11 @@ func (l *spaceLog) Close() error {
 
 // reader reads the records of one space.
 type reader struct {
-	log   *spaceLog
-	under store.LogReader
+	log    *spaceLog
+	under  store.LogReader
+	buffer []byte
+	last   store.Position // behind which the space has no record before to
+	to     store.Position
 }
 
 // Next implements store.LogReader. What is damaged may have been the space's.
@@ -502,6 +561,14 @@ func (r *reader) Next() (store.Record, error) {
 		if n == r.log.claim.number {
 			record.Data = record.Data[numberSize:]
 			return record, nil
+		}
+		if record.Position > r.last && record.Next < r.to {
+			under, err := r.log.c.log.Read(r.to, r.buffer)
+			if err != nil {
+				return store.Record{}, err
+			}
+			r.under.Close()
+			r.under = under
 		}
 	}
 	return store.Record{}, store.ErrClosed

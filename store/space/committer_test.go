@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -250,6 +251,93 @@ func TestNobodyWaitsUntilALongLogIsDropped(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// wellRead counts the calls of its readers.
+type wellRead struct {
+	store.Log
+	calls int
+}
+
+func (l *wellRead) Read(from store.Position, buffer []byte) (store.LogReader, error) {
+	r, err := l.Log.Read(from, buffer)
+	return countedReader{r, l}, err
+}
+
+type countedReader struct {
+	store.LogReader
+	log *wellRead
+}
+
+func (r countedReader) Next() (store.Record, error) {
+	r.log.calls++
+	return r.LogReader.Next()
+}
+
+// TestTheLogIsReadOnceForAllSpaces which have few records in it, and each is told the same from wherever it reads.
+func TestTheLogIsReadOnceForAllSpaces(t *testing.T) {
+	const spaces, records = 50, 1000
+	for _, rotten := range []bool{false, true} {
+		whole := mem.NewLog()
+		log := &wellRead{Log: whole}
+		c := NewCommitter(log)
+		var at []store.Position
+		for i := range records {
+			n := Number(1) // which is busy
+			if i > 300 && i < 300+2*spaces {
+				n = Number(2 + i%spaces/2) // two records each, and the last ones none
+			}
+			p, _, err := c.Log(n, 0).Append(fmt.Append(nil, i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			at = append(at, p)
+		}
+		if rotten {
+			whole.Flip(at[370])
+		}
+		tell := func(n Number, from store.Position) (told []string) {
+			r, err := c.Log(n, 0).Read(from, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			for {
+				got, err := r.Next()
+				if err == io.EOF {
+					return told
+				}
+				told = append(told, fmt.Sprintf("%d-%d %s %v", got.Position, got.Next, got.Data, err))
+			}
+		}
+		want := map[string][]string{}
+		for n := range Number(spaces) {
+			for _, i := range []int{0, 10, 11, 350, 371, 999} {
+				want[fmt.Sprint(n, i)] = tell(n, at[i])
+			}
+		}
+		log.calls = 0
+		if err := c.Survey(at[10]); err != nil {
+			t.Fatal(err)
+		}
+		for n := range Number(spaces) {
+			for _, i := range []int{10, 11} {
+				if n != 1 {
+					tell(n, at[i])
+				}
+			}
+		}
+		if !rotten && log.calls > 10*records { // once, and what stands between two of a space
+			t.Errorf("%d records are read with %d calls by %d spaces", records, log.calls, spaces)
+		}
+		for n := range Number(spaces) {
+			for _, i := range []int{0, 10, 11, 350, 371, 999} {
+				if got, want := tell(n, at[i]), want[fmt.Sprint(n, i)]; !slices.Equal(got, want) {
+					t.Errorf("space %d from record %d, one rotten: %v, is told\n%v\nwant\n%v", n, i, rotten, got, want)
+				}
+			}
+		}
 	}
 }
 
