@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -102,6 +103,60 @@ func TestACrashedPeerKeepsItsWritesAndTakesANewID(t *testing.T) {
 	}
 	wantCount(t, p, 2)
 	mustClose(t, p)
+}
+
+// readingLog counts the records that are read of it.
+type readingLog struct {
+	store.Log
+	records *atomic.Int64
+}
+
+func (l readingLog) Read(from store.Position, buffer []byte) (store.LogReader, error) {
+	r, err := l.Log.Read(from, buffer)
+	return countingReader{r, l.records}, err
+}
+
+type countingReader struct {
+	store.LogReader
+	records *atomic.Int64
+}
+
+func (r countingReader) Next() (store.Record, error) {
+	r.records.Add(1)
+	return r.LogReader.Next()
+}
+
+// TestSpacesThatRestReadNothingOfABusyOne when all are opened after a crash.
+func TestSpacesThatRestReadNothingOfABusyOne(t *testing.T) {
+	const spaces, writes = 20, 500
+	dir := t.TempDir()
+	p := reopen(t, dir)
+	for i := range spaces {
+		setIn(t, p, fmt.Sprint("space", i), "k", "v")
+	}
+	for range writes {
+		count(t, p, 1)
+	}
+	crash(t, p)
+	var records atomic.Int64
+	cfg := Config{Dir: dir, Offline: true}
+	cfg.faulty = func(st store.Store, log store.Log) (store.Store, store.Log) {
+		return st, readingLog{log, &records}
+	}
+	p, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, p)
+	if n := records.Load(); n > 4*writes {
+		t.Errorf("%d records are read to open %d spaces, one of which has %d", n, spaces, writes)
+	}
+	wantCount(t, p, writes)
+	for i := range spaces {
+		if v, err := getIn(p, fmt.Sprint("space", i), "k"); v != "v" {
+			t.Errorf("space %d has %q (%v)", i, v, err)
+		}
+	}
 }
 
 // TestAnIDLivesForOneStart closes, copies and restores a directory with the tools that keep everything that can be kept.
