@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -97,7 +100,8 @@ func addTransports(connections *swarm.Swarm, key crypto.PrivKey, cfg hostConfig)
 	if err != nil {
 		return nil, err
 	}
-	streams, err := libquic.NewTransport(key, packets, nil, cfg.gater, cfg.resources)
+	streams, err := libquic.NewTransport(key, packets, nil, cfg.gater, cfg.resources,
+		libquic.WithTLSIdentityOption(libtls.WithCertTemplate(timeless())))
 	if err == nil {
 		err = connections.AddTransport(streams)
 	}
@@ -112,17 +116,24 @@ func addTransports(connections *swarm.Swarm, key crypto.PrivKey, cfg hostConfig)
 	return packets, nil
 }
 
+// timeless returns what a host's certificate is made from: it holds whatever a clock shows. libp2p's own begins
+// an hour ago, so that hosts whose clocks differ by more would not meet. libp2p adds to what is returned.
+func timeless() *x509.Certificate {
+	return &x509.Certificate{
+		Subject:   pkix.Name{CommonName: "peerd"},
+		NotBefore: time.Unix(0, 0),
+		NotAfter:  time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
+	}
+}
+
+// tcpTransport has Noise alone, which knows no time: the certificate of libp2p's TLS over TCP is not ours to choose.
 func tcpTransport(key crypto.PrivKey, cfg hostConfig) (transport.Transport, error) {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
-	tls, err := libtls.New(libtls.ID, key, muxers)
-	if err != nil {
-		return nil, err
-	}
 	noisy, err := noise.New(noise.ID, key, muxers)
 	if err != nil {
 		return nil, err
 	}
-	up, err := upgrader.New([]sec.SecureTransport{tls, noisy}, muxers, nil, cfg.resources, cfg.gater)
+	up, err := upgrader.New([]sec.SecureTransport{noisy}, muxers, nil, cfg.resources, cfg.gater)
 	if err != nil {
 		return nil, err
 	}
