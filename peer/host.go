@@ -73,7 +73,9 @@ func openHost(key crypto.PrivKey, cfg hostConfig) (_ host.Host, err error) {
 	}
 	bus := eventbus.NewBus()
 	connections, err := swarm.NewSwarm(id, book, bus,
-		swarm.WithConnectionGater(cfg.gater), swarm.WithResourceManager(cfg.resources))
+		swarm.WithConnectionGater(cfg.gater), swarm.WithResourceManager(cfg.resources),
+		// These would stop all dials over IPv6 or UDP while one member alone does not answer there.
+		swarm.WithIPv6BlackHoleSuccessCounter(nil), swarm.WithUDPBlackHoleSuccessCounter(nil))
 	if err != nil {
 		return nil, errors.Join(err, book.Close())
 	}

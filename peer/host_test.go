@@ -7,6 +7,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
+	libnet "github.com/libp2p/go-libp2p/core/network"
 	libpeer "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libtls "github.com/libp2p/go-libp2p/p2p/security/tls"
@@ -59,5 +60,30 @@ func TestHostsMeetWhateverTheirClocksShow(t *testing.T) {
 				<-time.After(200 * 365 * 24 * time.Hour)
 			}
 		})
+	}
+}
+
+// refusing is a resource manager that has room for no connection.
+type refusing struct{ libnet.NullResourceManager }
+
+func (refusing) OpenConnection(libnet.Direction, bool, ma.Multiaddr) (libnet.ConnManagementScope, error) {
+	return nil, libnet.ErrResourceLimitExceeded
+}
+
+// TestAMemberThatIsNotReachedStopsNoDialsOfOthers dials one for so long that libp2p would take IPv6 and UDP for cut off.
+func TestAMemberThatIsNotReachedStopsNoDialsOfOthers(t *testing.T) {
+	h := bareHost(t, hostConfig{resources: &refusing{}})
+	absent, other := bareHost(t, hostConfig{}).ID(), bareHost(t, hostConfig{}).ID()
+	addrs := []ma.Multiaddr{ma.StringCast("/ip6/2600::1/tcp/1"), ma.StringCast("/ip6/2600::1/udp/1/quic-v1")}
+	ctx := libnet.WithForceDirectDial(t.Context(), "no backoff")
+	for range 120 {
+		if err := h.Connect(ctx, libpeer.AddrInfo{ID: absent, Addrs: addrs}); err == nil {
+			t.Fatal("connected")
+		}
+	}
+	for _, addr := range []string{"/ip6/2600::2/tcp/1", "/ip6/2600::2/udp/1/quic-v1", "/ip4/8.8.8.8/udp/1/quic-v1"} {
+		if !h.Network().CanDial(other, ma.StringCast(addr)) {
+			t.Errorf("another member is not dialled at %s", addr)
+		}
 	}
 }

@@ -382,7 +382,7 @@ func (n *network) relink() {
 		allowed[id] = !blocked
 		if (blocked || !m.Alive && n.silent(id)) && n.host.Network().Connectedness(id) == libnet.Connected {
 			// What waits in the connection to a member that does not answer would be sent again, after the
-			// network is back, only when TCP's backoff lets it. TLS wants to say goodbye for up to 5 s.
+			// network is back, only when TCP's backoff lets it. Its farewell takes a while.
 			n.spawn(func() { _ = n.host.Network().ClosePeer(id) })
 		}
 	}
