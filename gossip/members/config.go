@@ -33,8 +33,8 @@ const (
 type Preset int
 
 const (
-	// LAN is for hosts of one network or region: a crash is seen within 10 s, an absent host is
-	// tried again every 10 to 15 s.
+	// LAN is for hosts of one network or region: a crash is seen within 10 s, and every 10 to 15 s 8
+	// absent hosts are tried again, half of them of those configured and those last seen.
 	LAN Preset = iota
 	// Fast is for tests and demonstrations on one machine: some ten times faster, and too nervous
 	// for a real network.

@@ -14,6 +14,7 @@ import (
 const (
 	joinSlots     = 16 // hosts being joined at once; unreachable ones hold a slot until they time out
 	joinsPerRound = 8  // hosts that a round begins to join
+	lastSeen      = 16 // absent members, of those last seen, that half of all places and slots are for
 	eagerRounds   = 3  // first rounds, which are eager: hosts are joined even if they are alive
 	addrsPerName  = 3  // addresses of one name that are joined: any one tells of all others
 	eagerJoins    = 3  // members alive that are joined in an eager round, beside the configured
@@ -27,7 +28,8 @@ const (
 // time, some do not learn of some others until then.
 //
 // Hosts are tried in turn, the one tried longest ago first, and each in a goroutine of its own: one
-// that does not answer delays no other.
+// that does not answer delays no other. Half of the places are for those that are the likeliest to
+// answer: a partition is to heal soon though a thousand containers of the past are remembered.
 func (m *Members) rejoin(ctx context.Context) {
 	r := rounds{tried: map[string]int{}, busy: map[string]bool{}}
 	finished := make(chan string, joinSlots)
@@ -35,7 +37,7 @@ func (m *Members) rejoin(ctx context.Context) {
 		r.number++
 		moves := m.moves.Load()
 		eager := m.disputed.Swap(false) || r.number <= eagerRounds
-		for _, host := range r.choose(m.wanted(eager)) {
+		for _, host := range r.choose(m.wanted(eager), len(*m.join.Load())+lastSeen) {
 			m.running.Go(func() {
 				m.joinHost(ctx, host, eager)
 				finished <- host
@@ -60,18 +62,30 @@ type rounds struct {
 	busy   map[string]bool // hosts being joined, at most joinSlots
 }
 
-// choose returns which of the wanted hosts to begin with now, and notes that they are busy. Those
-// tried longest ago come first; among those never tried, the order of wanted counts.
-func (r *rounds) choose(wanted []string) []string {
+// choose returns which of the wanted hosts to begin with now, and notes that they are busy: up to
+// half of them of the first likely ones.
+func (r *rounds) choose(wanted []string, likely int) []string {
 	tried := make(map[string]int, len(wanted))
 	for _, host := range wanted {
 		tried[host] = r.tried[host]
 	}
 	r.tried = tried // so that hosts no longer wanted do not stay in memory
-	slices.SortStableFunc(wanted, func(a, b string) int { return tried[a] - tried[b] })
-	chosen := wanted[:0]
-	for _, host := range wanted {
-		if len(chosen) == joinsPerRound || len(r.busy) == joinSlots {
+	first, held := wanted[:min(likely, len(wanted))], 0
+	for _, host := range first {
+		if r.busy[host] {
+			held++
+		}
+	}
+	chosen := r.begin(first, min(joinsPerRound/2, joinSlots/2-held))
+	return append(chosen, r.begin(wanted, joinsPerRound-len(chosen))...)
+}
+
+// begin returns up to so many of the hosts, and notes that they are busy. Those tried longest ago
+// come first; among those never tried, the order of hosts counts.
+func (r *rounds) begin(hosts []string, places int) (chosen []string) {
+	hosts = slices.SortedStableFunc(slices.Values(hosts), func(a, b string) int { return r.tried[a] - r.tried[b] })
+	for _, host := range hosts {
+		if len(chosen) >= places || len(r.busy) == joinSlots {
 			break
 		}
 		if !r.busy[host] {
