@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -144,6 +145,29 @@ func (g *gater) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 // InterceptUpgraded implements connmgr.ConnectionGater.
 func (g *gater) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
+// rank is where two members stand in each other's order of whom to link with: the lesser comes first.
+func rank(a, b string) uint64 {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, min(a, b)+"\x00"+max(a, b))
+	return h.Sum64()
+}
+
+// outranked returns which of its links a peer that has no room gives up for one with newcomer: of
+// those that it has not chosen itself the last in its order, as that one is the least likely to have
+// chosen this peer. It is "" if newcomer, unless chosen, comes after all of them.
+func outranked(self, newcomer string, linked iter.Seq[string], chosen map[string]bool) (last string) {
+	var limit uint64
+	if !chosen[newcomer] {
+		limit = rank(self, newcomer)
+	}
+	for id := range linked {
+		if r := rank(self, id); r > limit && !chosen[id] {
+			last, limit = id, r
+		}
+	}
+	return last
+}
+
 // maxChosen is how many links a peer opens at most, whatever its spaces need.
 const maxChosen = 2 * MaxLinks
 
@@ -160,14 +184,13 @@ func (n *network) chosen(all []members.Member) []members.Member {
 func chosen(self string, spaces []gossip.SpaceID, all []members.Member,
 	lacks func(gossip.NeighbourID, gossip.SpaceID) bool) (out []members.Member) {
 	alive := slices.DeleteFunc(slices.Clone(all), func(m members.Member) bool { return !m.Alive })
-	rank := func(m members.Member) uint64 {
-		h := fnv.New64a()
-		_, _ = io.WriteString(h, min(self, m.ID)+"\x00"+max(self, m.ID))
-		return h.Sum64()
-	}
 	if len(alive) > MaxLinks {
+		ranks := make(map[string]uint64, len(alive))
+		for _, m := range alive {
+			ranks[m.ID] = rank(self, m.ID)
+		}
 		slices.SortFunc(alive, func(a, b members.Member) int {
-			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ID, b.ID))
+			return cmp.Or(cmp.Compare(ranks[a.ID], ranks[b.ID]), cmp.Compare(a.ID, b.ID))
 		})
 	}
 	holders := make([][]members.Member, len(spaces))

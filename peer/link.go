@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -41,11 +42,13 @@ const (
 func frameCost(data []byte) int { return len(data) + 64 }
 
 // maxNeighbours is how many streams there are to others, those included that others opened because
-// this peer is one of their MaxLinks. One more is closed.
+// this peer is one of their MaxLinks, or was while the cluster was smaller. One more takes the place
+// of another, as outranked says, or is closed.
 const maxNeighbours = 4 * MaxLinks
 
 var (
 	errLinkReplaced = errors.New("the link was replaced by a newer one")
+	errOutranked    = errors.New("there are too many links: another takes the place of this one")
 	errFlooded      = errors.New("the neighbour sends more than it was asked for")
 )
 
@@ -165,16 +168,23 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven e
 	}
 	l.listened()
 	n.mu.Lock()
-	old := n.streams[id]
-	if !n.accepts(key) || old == nil && len(n.streams) >= maxNeighbours || l.yields(old) {
+	old, why := n.streams[id], errLinkReplaced
+	if old == nil && len(n.streams) >= maxNeighbours {
+		old, why = n.outranked(id), errOutranked
+	}
+	full := old == nil && len(n.streams) >= maxNeighbours
+	if !n.accepts(key) || full || l.yields(n.streams[id]) {
 		n.mu.Unlock()
 		_ = s.Reset()
 		return
 	}
+	if old != nil {
+		delete(n.streams, old.peer)
+	}
 	n.streams[id], n.opener[id] = l, dialed
 	n.mu.Unlock()
 	if old != nil {
-		old.cut(errLinkReplaced)
+		old.cut(why)
 	}
 	n.board.connect(l)
 	n.spawn(l.write)
@@ -189,6 +199,15 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven e
 	n.mu.Unlock()
 	n.noteEnd(id, reason)
 	n.p.log.Info("link closed", "peer_id", id.String(), "reason", reason)
+}
+
+// outranked returns the link that is given up for one with a peer, as there is no room; nil if none is. n.mu is held.
+func (n *network) outranked(id libpeer.ID) *link {
+	linked := make(map[string]*link, len(n.streams))
+	for other, l := range n.streams {
+		linked[other.String()] = l
+	}
+	return linked[outranked(n.id.String(), id.String(), maps.Keys(linked), n.wanted)]
 }
 
 // read hands the stream's frames to the lanes of their spaces. It waits for no space by itself:

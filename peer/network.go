@@ -63,6 +63,7 @@ type network struct {
 	streams   map[libpeer.ID]*link
 	protocols []protocol.ID       // of streams that are accepted
 	strangers map[string]stranger // members that speak another version, by id
+	wanted    map[string]bool     // members that this peer chose to be linked with, by id
 	lacking   map[libpeer.ID]*unlinked
 
 	opener     map[libpeer.ID]bool // whether this peer opened the last link, of members alone: see opener.go

@@ -348,13 +348,15 @@ func (p *Peer) watchProblems() {
 	}
 }
 
-// noteLinks takes down which members should be linked and are not. keepLinks calls it.
+// noteLinks takes down which members should be linked, and which of them are not. keepLinks calls it.
 func (n *network) noteLinks(wanted []members.Member, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	_, silent := n.beat()
 	lacking := make(map[libpeer.ID]*unlinked, len(wanted))
+	n.wanted = make(map[string]bool, len(wanted))
 	for _, m := range wanted {
+		n.wanted[m.ID] = true
 		id, err := libpeer.Decode(m.ID)
 		if l := n.streams[id]; err != nil || l != nil && l.silence() <= silent {
 			continue
