@@ -356,6 +356,7 @@ func (n *network) keepLinks() {
 		cut := n.p.cfg.Cut.wait()
 		n.relink()
 		n.partFromStrangers(time.Now())
+		n.closeIdle(time.Now())
 		n.sayRemoved()
 		n.watchClocks()
 		select {
@@ -401,6 +402,22 @@ func (n *network) relink() {
 			n.spawn(func() { n.move(there, m.P2P, keys) })
 		case keys != nil:
 			n.spawn(func() { n.dialSync(id, m.P2P, keys, there) })
+		}
+	}
+}
+
+// idleAfter is how old a connection is that is closed if nothing runs over it.
+const idleAfter = time.Minute
+
+// closeIdle closes connections that nothing runs over, nor is to: of a change of the key, or of a link that ended.
+func (n *network) closeIdle(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.host.Network().Conns() {
+		id := c.RemotePeer()
+		used := n.streams[id] != nil || n.dialing[id] || n.wanted[id.String()] || len(c.GetStreams()) > 0
+		if !used && now.Sub(c.Stat().Opened) > idleAfter {
+			n.spawn(func() { _ = c.Close() })
 		}
 	}
 }

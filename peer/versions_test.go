@@ -178,3 +178,32 @@ func (m *memory) all() string {
 }
 
 func (m *memory) count(text string) int { return strings.Count(m.all(), text) }
+
+// TestAConnectionThatNothingRunsOverIsClosed connects with a member that is linked, and with one that cannot be.
+func TestAConnectionThatNothingRunsOverIsClosed(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.start(c.config(t.TempDir())), c.start(c.config(t.TempDir()))
+	f := startForeign(t, c, streamVersion+1, streamVersion+1)
+	var at []string
+	eventually(t, "all know each other", func() bool {
+		for _, m := range a.net.members.List() {
+			if m.ID == f.id.String() && m.Alive {
+				at = m.P2P
+			}
+		}
+		return at != nil && links(a) == 1 && links(b) == 1
+	})
+	connected := func(id libpeer.ID) bool { return a.net.host.Network().Connectedness(id) == libnet.Connected }
+	eventually(t, "they are connected", func() bool { return a.net.connect(t.Context(), f.id, at) == nil })
+	a.net.closeIdle(time.Now())
+	if !connected(f.id) {
+		t.Error("a connection that was opened a moment ago is closed")
+	}
+	eventually(t, "the one that nothing runs over is closed", func() bool {
+		a.net.closeIdle(time.Now().Add(2 * idleAfter))
+		return !connected(f.id)
+	})
+	if !connected(b.net.id) || links(a) != 1 {
+		t.Error("that of a link is closed as well")
+	}
+}
