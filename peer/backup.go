@@ -332,8 +332,8 @@ type RestoreConfig struct {
 	// Dir is the data directory, which is made if it is not there. It must be empty, but for
 	// host.key, cluster.key, members.json and clock.json.
 	Dir string
-	// ClusterKey is a file with a cluster's secret, to be copied to Dir unless that has a newer one, as
-	// Config.ClusterKey is. Default: none is.
+	// ClusterKey is a file with a cluster's secret, to be copied to Dir unless that has a newer
+	// one, as Config.ClusterKey is. Default: none is.
 	ClusterKey string
 	// Progress, unless it is nil, is called after each block of about 1 MiB.
 	Progress func(BackupProgress)
@@ -581,13 +581,13 @@ type Salvaged struct {
 	Time *time.Time `json:"time,omitempty"`
 	Key  Bytes      `json:"key"`
 	// Path leads from the key to what was written: "map" and "set" with the name of a field or an
-	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part of a
-	// bitmap the byte at which it begins. It is empty where a whole key was cleared.
+	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part
+	// of a bitmap the byte at which it begins. It is empty where a whole key was cleared.
 	Path []SalvagedStep `json:"path"`
-	// Operation is "set" a value, "add" to a counter or a score, "insert" an element, "enable" a flag,
-	// "expire", "remove", "clear" all under the path, "reset", which goes with a clear and is not to
-	// be done again, or "unknown": what a HyperLogLog has counted, what a stream has beside its
-	// entries, or what a later version wrote.
+	// Operation is "set" a value, "add" to a counter or a score, "insert" an element, "enable" a
+	// flag, "expire", "remove", "clear" all under the path, "reset", which goes with a clear and
+	// is not to be done again, or "unknown": what a HyperLogLog has counted, what a stream has
+	// beside its entries, or what a later version wrote.
 	Operation string  `json:"operation"`
 	Value     *Bytes  `json:"value,omitempty"`  // that was set; or to a score, added
 	Fields    []Bytes `json:"fields,omitempty"` // of an entry of a stream, each with its value behind it

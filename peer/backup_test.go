@@ -227,7 +227,8 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 	}
 }
 
-// TestABackupWithoutOneOfItsCellsIsNotRestored, though it is whole as a file: its maker's memory failed, say.
+// TestABackupWithoutOneOfItsCellsIsNotRestored, though it is whole as a file: its maker's memory
+// failed, say.
 func TestABackupWithoutOneOfItsCellsIsNotRestored(t *testing.T) {
 	p := reopen(t, t.TempDir())
 	defer mustClose(t, p)
@@ -345,7 +346,8 @@ func TestABackupIsRestoredIntoANewDirectoryOnly(t *testing.T) {
 	mustClose(t, p)
 }
 
-// TestARestoreLeavesTheNewerClusterKey in the directory, and does without a file that is gone, as a start does.
+// TestARestoreLeavesTheNewerClusterKey in the directory, and does without a file that is gone, as
+// a start does.
 func TestARestoreLeavesTheNewerClusterKey(t *testing.T) {
 	p := alone(t, Config{})
 	mustUpdate(t, p, setting("k", "v"))

@@ -45,7 +45,8 @@ func TestLinksJoinTheHoldersOfEachSpace(t *testing.T) {
 	}
 }
 
-// TestWhoHasDroppedASpaceTakesNoLinkFromThoseThatHoldIt though members of more spaces than they list say to hold all.
+// TestWhoHasDroppedASpaceTakesNoLinkFromThoseThatHoldIt though members of more spaces than they
+// list say to hold all.
 func TestWhoHasDroppedASpaceTakesNoLinkFromThoseThatHoldIt(t *testing.T) {
 	var all []members.Member
 	for i := range 40 {
@@ -58,8 +59,8 @@ func TestWhoHasDroppedASpaceTakesNoLinkFromThoseThatHoldIt(t *testing.T) {
 	}
 }
 
-// TestInAClusterThatGrowsEachMemberHasTheLinksThatItChooses adds members, and links as hosts do: none ends but in favour
-// of another, at a member that has no room.
+// TestInAClusterThatGrowsEachMemberHasTheLinksThatItChooses adds members, and links as hosts do:
+// none ends but in favour of another, at a member that has no room.
 func TestInAClusterThatGrowsEachMemberHasTheLinksThatItChooses(t *testing.T) {
 	const size, step = 320, 16
 	spaces := []gossip.SpaceID{gossip.SpaceOf("all")}
@@ -127,7 +128,8 @@ func (s unwanted) ResetWithError(libnet.StreamErrorCode) error {
 	return nil
 }
 
-// TestAPeerWithoutRoomEndsTheLinkThatIsNeededLeast has one that is full of others' links meet one that it chooses.
+// TestAPeerWithoutRoomEndsTheLinkThatIsNeededLeast has one that is full of others' links meet one
+// that it chooses.
 func TestAPeerWithoutRoomEndsTheLinkThatIsNeededLeast(t *testing.T) {
 	c := newCluster(t)
 	full := c.start(c.config(t.TempDir()))

@@ -145,7 +145,8 @@ func (g *gater) InterceptSecured(dir libnet.Direction, id libpeer.ID,
 // InterceptUpgraded implements connmgr.ConnectionGater.
 func (g *gater) InterceptUpgraded(libnet.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
-// rank is where two members stand in each other's order of whom to link with: the lesser comes first.
+// rank is where two members stand in each other's order of whom to link with: the lesser comes
+// first.
 func rank(a, b string) uint64 {
 	h := fnv.New64a()
 	_, _ = io.WriteString(h, min(a, b)+"\x00"+max(a, b))
@@ -153,8 +154,8 @@ func rank(a, b string) uint64 {
 }
 
 // outranked returns which of its links a peer that has no room gives up for one with newcomer: of
-// those that it has not chosen itself the last in its order, as that one is the least likely to have
-// chosen this peer. It is "" if newcomer, unless chosen, comes after all of them.
+// those that it has not chosen itself the last in its order, as that one is the least likely to
+// have chosen this peer. It is "" if newcomer, unless chosen, comes after all of them.
 func outranked(self, newcomer string, linked iter.Seq[string], chosen map[string]bool) (last string) {
 	var limit uint64
 	if !chosen[newcomer] {

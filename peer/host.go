@@ -95,8 +95,8 @@ func openHost(key crypto.PrivKey, cfg hostConfig) (_ host.Host, err error) {
 	})}, nil
 }
 
-// addTransports has connections go over TCP and QUIC, and returns what QUIC's have in common, which is
-// closed after them.
+// addTransports has connections go over TCP and QUIC, and returns what QUIC's have in common,
+// which is closed after them.
 func addTransports(connections *swarm.Swarm, key crypto.PrivKey, cfg hostConfig) (*quicreuse.ConnManager, error) {
 	packets, err := quicPackets(key, cfg)
 	if err != nil {
@@ -118,8 +118,9 @@ func addTransports(connections *swarm.Swarm, key crypto.PrivKey, cfg hostConfig)
 	return packets, nil
 }
 
-// timeless returns what a host's certificate is made from: it holds whatever a clock shows. libp2p's own begins
-// an hour ago, so that hosts whose clocks differ by more would not meet. libp2p adds to what is returned.
+// timeless returns what a host's certificate is made from: it holds whatever a clock shows.
+// libp2p's own begins an hour ago, so that hosts whose clocks differ by more would not meet.
+// libp2p adds to what is returned.
 func timeless() *x509.Certificate {
 	return &x509.Certificate{
 		Subject:   pkix.Name{CommonName: "peerd"},
@@ -128,7 +129,8 @@ func timeless() *x509.Certificate {
 	}
 }
 
-// tcpTransport has Noise alone, which knows no time: the certificate of libp2p's TLS over TCP is not ours to choose.
+// tcpTransport has Noise alone, which knows no time: the certificate of libp2p's TLS over TCP is
+// not ours to choose.
 func tcpTransport(key crypto.PrivKey, cfg hostConfig) (transport.Transport, error) {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
 	noisy, err := noise.New(noise.ID, key, muxers)
@@ -142,8 +144,8 @@ func tcpTransport(key crypto.PrivKey, cfg hostConfig) (transport.Transport, erro
 	return tcp.NewTCPTransport(up, cfg.resources, nil)
 }
 
-// quicPackets returns what QUIC's connections have in common. Its keys follow from the host's, so that
-// others learn from a host that started again that its connections are no more.
+// quicPackets returns what QUIC's connections have in common. Its keys follow from the host's, so
+// that others learn from a host that started again that its connections are no more.
 func quicPackets(key crypto.PrivKey, cfg hostConfig) (*quicreuse.ConnManager, error) {
 	raw, err := key.Raw()
 	if err != nil {

@@ -70,7 +70,8 @@ func (refusing) OpenConnection(libnet.Direction, bool, ma.Multiaddr) (libnet.Con
 	return nil, libnet.ErrResourceLimitExceeded
 }
 
-// TestAMemberThatIsNotReachedStopsNoDialsOfOthers dials one for so long that libp2p would take IPv6 and UDP for cut off.
+// TestAMemberThatIsNotReachedStopsNoDialsOfOthers dials one for so long that libp2p would take
+// IPv6 and UDP for cut off.
 func TestAMemberThatIsNotReachedStopsNoDialsOfOthers(t *testing.T) {
 	h := bareHost(t, hostConfig{resources: &refusing{}})
 	absent, other := bareHost(t, hostConfig{}).ID(), bareHost(t, hostConfig{}).ID()

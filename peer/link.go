@@ -41,9 +41,9 @@ const (
 // frameCost is the memory that a frame takes while it waits, or somewhat more.
 func frameCost(data []byte) int { return len(data) + 64 }
 
-// maxNeighbours is how many streams there are to others, those included that others opened because
-// this peer is one of their MaxLinks, or was while the cluster was smaller. One more takes the place
-// of another, as outranked says, or is closed.
+// maxNeighbours is how many streams there are to others, those included that others opened
+// because this peer is one of their MaxLinks, or was while the cluster was smaller. One more
+// takes the place of another, as outranked says, or is closed.
 const maxNeighbours = 4 * MaxLinks
 
 var (
@@ -201,7 +201,8 @@ func (n *network) runLink(s libnet.Stream, key secret.Key, dialed bool, proven e
 	n.p.log.Info("link closed", "peer_id", id.String(), "reason", reason)
 }
 
-// outranked returns the link that is given up for one with a peer, as there is no room; nil if none is. n.mu is held.
+// outranked returns the link that is given up for one with a peer, as there is no room; nil if
+// none is. n.mu is held.
 func (n *network) outranked(id libpeer.ID) *link {
 	linked := make(map[string]*link, len(n.streams))
 	for other, l := range n.streams {
@@ -247,8 +248,8 @@ func (l *link) awaitRoom() {
 	}
 }
 
-// write sends what the spaces have for the neighbour, in turn, and a beat now and then: also in answer to one, so that
-// those of both ends, and their acknowledgements, travel together.
+// write sends what the spaces have for the neighbour, in turn, and a beat now and then: also in
+// answer to one, so that those of both ends, and their acknowledgements, travel together.
 func (l *link) write() {
 	out := patient{l.stream, writeTimeout}
 	every, _ := l.n.beat()

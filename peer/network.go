@@ -137,7 +137,8 @@ func (n *network) listen(own secret.HostKey) error {
 	return nil
 }
 
-// portTries is how many numbers are tried if any port will do: one that is free for TCP may be taken for UDP.
+// portTries is how many numbers are tried if any port will do: one that is free for TCP may be
+// taken for UDP.
 const portTries = 10
 
 // listenForData opens the ports for data. All take the number of the first, which is free to
@@ -224,14 +225,14 @@ func (n *network) addrs([]ma.Multiaddr) []ma.Multiaddr {
 }
 
 const (
-	// connRate is how many connections a second are opened to, and accepted from, an address, which many
-	// hosts may be behind, after connBurst of them. Each that is alive and not linked is dialled once a second over
-	// both transports, and dials this one. libp2p's own limit, one in 5 seconds, is used up by that, so
-	// that none gets through once the way is free.
+	// connRate is how many connections a second are opened to, and accepted from, an address,
+	// which many hosts may be behind, after connBurst of them. Each that is alive and not linked
+	// is dialled once a second over both transports, and dials this one. libp2p's own limit, one
+	// in 5 seconds, is used up by that, so that none gets through once the way is free.
 	connRate  = 64
 	connBurst = 512
-	// maxShaking is how many connections wait for their handshakes, for which libp2p gives 15 s: a stranger who
-	// opens all that one address may, and says nothing, leaves as many to others.
+	// maxShaking is how many connections wait for their handshakes, for which libp2p gives 15 s:
+	// a stranger who opens all that one address may, and says nothing, leaves as many to others.
 	maxShaking = 2 * (connBurst + 15*connRate)
 )
 
@@ -383,8 +384,9 @@ func (n *network) relink() {
 		blocked := n.p.cfg.Cut.blocks(m.Addr) || !n.gater.permits(id)
 		allowed[id] = !blocked
 		if (blocked || !m.Alive && n.silent(id)) && n.host.Network().Connectedness(id) == libnet.Connected {
-			// What waits in the connection to a member that does not answer would be sent again, after the
-			// network is back, only when TCP's backoff lets it. Its farewell takes a while.
+			// What waits in the connection to a member that does not answer would be sent again,
+			// after the network is back, only when TCP's backoff lets it. Its farewell takes a
+			// while.
 			n.spawn(func() { _ = n.host.Network().ClosePeer(id) })
 		}
 	}
@@ -409,7 +411,8 @@ func (n *network) relink() {
 // idleAfter is how old a connection is that is closed if nothing runs over it.
 const idleAfter = time.Minute
 
-// closeIdle closes connections that nothing runs over, nor is to: of a change of the key, or of a link that ended.
+// closeIdle closes connections that nothing runs over, nor is to: of a change of the key, or of a
+// link that ended.
 func (n *network) closeIdle(now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

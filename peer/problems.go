@@ -348,7 +348,8 @@ func (p *Peer) watchProblems() {
 	}
 }
 
-// noteLinks takes down which members should be linked, and which of them are not. keepLinks calls it.
+// noteLinks takes down which members should be linked, and which of them are not. keepLinks calls
+// it.
 func (n *network) noteLinks(wanted []members.Member, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -374,8 +375,8 @@ func (n *network) noteLinks(wanted []members.Member, now time.Time) {
 	maps.DeleteFunc(n.opener, func(id libpeer.ID, _ bool) bool { return n.streams[id] == nil && lacking[id] == nil })
 }
 
-// noteDial takes down why a member is not linked. That it is not dialled for a while, as that failed
-// before, says less than what is known.
+// noteDial takes down why a member is not linked. That it is not dialled for a while, as that
+// failed before, says less than what is known.
 func (n *network) noteDial(id libpeer.ID, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

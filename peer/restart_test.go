@@ -159,7 +159,8 @@ func TestSpacesThatRestReadNothingOfABusyOne(t *testing.T) {
 	}
 }
 
-// TestAnIDLivesForOneStart closes, copies and restores a directory with the tools that keep everything that can be kept.
+// TestAnIDLivesForOneStart closes, copies and restores a directory with the tools that keep
+// everything that can be kept.
 func TestAnIDLivesForOneStart(t *testing.T) {
 	base := t.TempDir()
 	dir, backup := filepath.Join(base, "data"), filepath.Join(base, "backup")
@@ -224,8 +225,9 @@ func TestAWipedPeerFillsUpFromTheOthers(t *testing.T) {
 	wantCount(t, a, 7)
 }
 
-// TestAPeerThatWasDamagedWhileClosedRebuildsItself has a record vanish from a closed peer's store. Alone it opens, refuses
-// reads and writes once it has read all its cells, and does not open again.
+// TestAPeerThatWasDamagedWhileClosedRebuildsItself has a record vanish from a closed peer's
+// store. Alone it opens, refuses reads and writes once it has read all its cells, and does not
+// open again.
 func TestAPeerThatWasDamagedWhileClosedRebuildsItself(t *testing.T) {
 	c := newCluster(t)
 	a, b := c.add(), c.add()
@@ -273,8 +275,8 @@ func TestAReadThatFindsDamageHasThePeerRebuilt(t *testing.T) {
 	}
 }
 
-// TestARepairThatFindsDamageHereHasThePeerRebuilt has the record rotten that a repair must compare: each of its
-// attempts would fail at it.
+// TestARepairThatFindsDamageHereHasThePeerRebuilt has the record rotten that a repair must
+// compare: each of its attempts would fail at it.
 func TestARepairThatFindsDamageHereHasThePeerRebuilt(t *testing.T) {
 	c := newCluster(t)
 	cfg := c.config(t.TempDir())
@@ -348,7 +350,8 @@ func wantWhole(c *cluster, a, b *Peer) {
 
 var keyOfK = string(dotted.KeyAddress("k").Type(crdt.TypeString))
 
-// TestAPipelineBeyondOneGroupIsCommittedInSeveral has writes that together exceed what a store takes.
+// TestAPipelineBeyondOneGroupIsCommittedInSeveral has writes that together exceed what a store
+// takes.
 func TestAPipelineBeyondOneGroupIsCommittedInSeveral(t *testing.T) {
 	p := reopen(t, t.TempDir())
 	defer mustClose(t, p)

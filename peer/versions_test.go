@@ -25,7 +25,8 @@ type foreign struct {
 	connects, opened atomic.Int32
 }
 
-// startForeign lets a member join that says in its metadata that it speaks said, and serves streams of version serves.
+// startForeign lets a member join that says in its metadata that it speaks said, and serves
+// streams of version serves.
 func startForeign(t *testing.T, c *cluster, said, serves uint64) *foreign {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
@@ -73,8 +74,9 @@ func startForeign(t *testing.T, c *cluster, said, serves uint64) *foreign {
 	return f
 }
 
-// TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace lets members join that are too old and too new, of which
-// some say so in their metadata, and some show it only by the streams that they serve.
+// TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace lets members join that are too old
+// and too new, of which some say so in their metadata, and some show it only by the streams that
+// they serve.
 func TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -130,7 +132,8 @@ func TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace(t *testing.T) 
 	}
 }
 
-// TestAMemberThatWasUpgradedIsLookedAtAgain asks what is known of a member after each thing that happens to it.
+// TestAMemberThatWasUpgradedIsLookedAtAgain asks what is known of a member after each thing that
+// happens to it.
 func TestAMemberThatWasUpgradedIsLookedAtAgain(t *testing.T) {
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	n := &network{strangers: map[string]stranger{}}
@@ -179,7 +182,8 @@ func (m *memory) all() string {
 
 func (m *memory) count(text string) int { return strings.Count(m.all(), text) }
 
-// TestAConnectionThatNothingRunsOverIsClosed connects with a member that is linked, and with one that cannot be.
+// TestAConnectionThatNothingRunsOverIsClosed connects with a member that is linked, and with one
+// that cannot be.
 func TestAConnectionThatNothingRunsOverIsClosed(t *testing.T) {
 	c := newCluster(t)
 	a, b := c.start(c.config(t.TempDir())), c.start(c.config(t.TempDir()))

@@ -9,15 +9,16 @@ import (
 )
 
 const (
-	// MaxHeld is how many bytes of bodies, answers and events all requests together may hold, each counted
-	// copies times. A request that would go beyond is answered with 503, a watch ends.
+	// MaxHeld is how many bytes of bodies, answers and events all requests together may hold,
+	// each counted copies times. A request that would go beyond is answered with 503, a watch
+	// ends.
 	MaxHeld = 256 << 20
 	// copies is in how many forms a body or an answer is in memory at once: as read, decoded or
 	// encoded, and its strings.
 	copies = 4
-	// memberSize and objectSize are the bytes that a member of a list and an object of a body take when
-	// they are decoded, however short they are, each counted copies times; memberSize also what a field of
-	// a stream's entry takes beside its bytes in an answer.
+	// memberSize and objectSize are the bytes that a member of a list and an object of a body
+	// take when they are decoded, however short they are, each counted copies times; memberSize
+	// also what a field of a stream's entry takes beside its bytes in an answer.
 	memberSize = 16
 	objectSize = 64
 )

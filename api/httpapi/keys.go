@@ -16,7 +16,8 @@ type entry struct {
 	Key  *octets  `json:"key"`
 	Path []octets `json:"path,omitempty"`
 	value
-	// Also is what is there of other types, which peers stored at the same time. Only with conflicts.
+	// Also is what is there of other types, which peers stored at the same time. Only with
+	// conflicts.
 	Also []value `json:"also,omitempty"`
 	// Expires is when the key does; not there if it does not, and of fields.
 	Expires *time.Time `json:"expires,omitempty"`

@@ -6,7 +6,8 @@ import (
 	"github.com/peerd/peerd/crdt"
 )
 
-// streamForm is the form of streams: of their entries, as they are. What groups of consumers have read is not told.
+// streamForm is the form of streams: of their entries, as they are. What groups of consumers have
+// read is not told.
 var streamForm = form{typ: crdt.TypeStream, member: "entries", converter: streamConverter{}}
 
 // streamEntry is an entry of a stream.

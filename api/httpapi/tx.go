@@ -26,7 +26,8 @@ type changes struct {
 	Token   peer.Token `json:"token"`
 }
 
-// workTimeout is how long a transaction, or a read, may wait for its turn. It ends before writeTimeout.
+// workTimeout is how long a transaction, or a read, may wait for its turn. It ends before
+// writeTimeout.
 const workTimeout = 8 * time.Second
 
 // runTransaction does a list of operations as one transaction: all of them, or none.
@@ -59,8 +60,8 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// checkNamed returns a problem if a body names more than a transaction may write, even if nothing of it would be:
-// while it is gone through others who write wait.
+// checkNamed returns a problem if a body names more than a transaction may write, even if nothing
+// of it would be: while it is gone through others who write wait.
 func checkNamed(n int, what string) error {
 	if n <= peer.MaxOps {
 		return nil
@@ -69,8 +70,9 @@ func checkNamed(n int, what string) error {
 		"transaction too large: %d %s (limit %d, MaxOps); send them in parts", n, what, peer.MaxOps))
 }
 
-// canBeLess reports whether a transaction is to be run again after an error: a step of a delete by prefix that was too
-// large, as keys with counters cost more than one mutation each, with half as many keys.
+// canBeLess reports whether a transaction is to be run again after an error: a step of a delete
+// by prefix that was too large, as keys with counters cost more than one mutation each, with half
+// as many keys.
 func (t *transaction) canBeLess(err error) bool {
 	o := &t.Ops[0]
 	if len(t.Ops) > 1 || o.looked < 2 || !errors.Is(err, peer.ErrTooLarge) {

@@ -14,8 +14,9 @@ type value struct {
 	Type string `json:"type"`
 	// Value is a string as it reads, the increments that were counted on it included.
 	Value *octets `json:"value,omitempty"`
-	// Values is how a string reads with each of the concurrent texts, in the order of their dots. In a
-	// body they may be there if they say what Value says: others would be lost without a word.
+	// Values is how a string reads with each of the concurrent texts, in the order of their dots.
+	// In a body they may be there if they say what Value says: others would be lost without a
+	// word.
 	Values  []octets `json:"values,omitempty"`
 	Enabled *bool    `json:"enabled,omitempty"`
 	// Elements are in order.
@@ -24,7 +25,8 @@ type value struct {
 	Scores *[]scored `json:"scores,omitempty"`
 	// Bytes are a bitmap's.
 	Bytes *octets `json:"bytes,omitempty"`
-	// Registers are a HyperLogLog's, a byte each, and Count what they estimate, which a body need not have.
+	// Registers are a HyperLogLog's, a byte each, and Count what they estimate, which a body need
+	// not have.
 	Registers []byte `json:"registers,omitempty"`
 	Count     *int64 `json:"count,omitempty"`
 	// Items are those of a list.
@@ -113,7 +115,8 @@ func (v *value) check(depth int) error {
 	return own.check(v, depth)
 }
 
-// members returns how many members v has, of those in it too: a field that has some does not count itself.
+// members returns how many members v has, of those in it too: a field that has some does not
+// count itself.
 func (v *value) members() int {
 	n := lenOf(v.Elements) + lenOf(v.Scores) + lenOf(v.Items) + lenOf(v.Entries)
 	if v.Fields != nil {

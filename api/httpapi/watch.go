@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// MaxWatches is how many watches are served at once: the other connections stay free for requests.
-	// One more is answered with 503.
+	// MaxWatches is how many watches are served at once: the other connections stay free for
+	// requests. One more is answered with 503.
 	MaxWatches = 128
-	// keepAlive is how often a silent watch sends its token: a connection that is gone is noticed, and
-	// who comes back after a long silence asks for no more of the log than need be.
+	// keepAlive is how often a silent watch sends its token: a connection that is gone is
+	// noticed, and who comes back after a long silence asks for no more of the log than need be.
 	keepAlive = 15 * time.Second
 	// reconnect is how long an EventSource waits before it comes back, in milliseconds.
 	reconnect = 1000

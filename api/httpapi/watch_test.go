@@ -226,8 +226,8 @@ func TestAWatchOfADroppedSpaceIsRefused(t *testing.T) {
 	a.refused(404, "not-held", "GET", "/v1/watch?space=orders", "")
 }
 
-// TestAWatchOfASpaceWhoseDropIsTriedIsServed: an EventSource that is refused comes back no more, and
-// the space may stay.
+// TestAWatchOfASpaceWhoseDropIsTriedIsServed: an EventSource that is refused comes back no more,
+// and the space may stay.
 func TestAWatchOfASpaceWhoseDropIsTriedIsServed(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	const path, value = "/v1/keys/k?space=orders", `{"type":"string","value":"v"}`
@@ -325,7 +325,8 @@ func TestWatchesAreBounded(t *testing.T) {
 	}
 }
 
-// A watcher that does not read is cut off by the connection's deadline; until then writers do not notice.
+// A watcher that does not read is cut off by the connection's deadline; until then writers do not
+// notice.
 func TestAWatcherThatDoesNotReadDoesNotHoldWritersUp(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	at, _ := a.serve()

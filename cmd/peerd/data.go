@@ -134,7 +134,8 @@ type stored struct {
 	Token     string     `json:"token,omitempty"`
 }
 
-// scored is an element of a sorted set. Its score is a number, or "inf" or "-inf": it is handed on as it came.
+// scored is an element of a sorted set. Its score is a number, or "inf" or "-inf": it is handed
+// on as it came.
 type scored struct {
 	Element octets          `json:"element"`
 	Score   json.RawMessage `json:"score"`
@@ -359,7 +360,8 @@ func setCommand() *cobra.Command {
 	return cmd
 }
 
-// stringBody returns a string as it is sent: a long one in base64, as JSON may take six bytes for one of text.
+// stringBody returns a string as it is sent: a long one in base64, as JSON may take six bytes for
+// one of text.
 func stringBody(text string) any {
 	if len(text) > httpapi.MaxBody/6 {
 		return map[string]any{"type": "string", "value": map[string][]byte{"base64": []byte(text)}}

@@ -33,8 +33,8 @@ const (
 type Preset int
 
 const (
-	// LAN is for hosts of one network or region: a crash is seen within 10 s, and every 10 to 15 s 8
-	// absent hosts are tried again, half of them of those configured and those last seen.
+	// LAN is for hosts of one network or region: a crash is seen within 10 s, and every 10 to 15
+	// s 8 absent hosts are tried again, half of them of those configured and those last seen.
 	LAN Preset = iota
 	// Fast is for tests and demonstrations on one machine: some ten times faster, and too nervous
 	// for a real network.
@@ -58,7 +58,8 @@ type Config struct {
 	P2P []string
 	// Versions are the wire formats that this host speaks, for its peers to choose from.
 	Versions Versions
-	// Spaces are the beginnings of the ids of the spaces that this host holds. Opaque here. Nil: all.
+	// Spaces are the beginnings of the ids of the spaces that this host holds. Opaque here. Nil:
+	// all.
 	Spaces []uint32
 
 	// Bind is the "ip:port" to listen on, UDP and TCP. Port 0 takes a free one.
@@ -85,13 +86,13 @@ type Config struct {
 	Preset Preset
 	// Now is the clock that is compared with those of other members. Nil: time.Now.
 	Now func() time.Time
-	// Report returns how this host is, for the others; it is called often, and must not block or call
-	// Members. Nil, or a nil answer: they are told nothing.
+	// Report returns how this host is, for the others; it is called often, and must not block or
+	// call Members. Nil, or a nil answer: they are told nothing.
 	Report func() *Report
 	// Log takes warnings and, at debug level, what memberlist says. Nil: nothing.
 	Log *slog.Logger
-	// Transport is what memberlist sends and receives through, for tests of whole clusters in memory.
-	// Its address is Bind. Nil: sockets there.
+	// Transport is what memberlist sends and receives through, for tests of whole clusters in
+	// memory. Its address is Bind. Nil: sockets there.
 	Transport memberlist.NodeAwareTransport
 	// Blocked is fault injection: packets and streams to, and packets from, the gossip addresses
 	// ("ip:port") that it names are dropped. A stream's source port tells nothing, so a stream is

@@ -36,8 +36,8 @@ func TestNoHostIsStarved(t *testing.T) {
 		likely := rapid.IntRange(0, 200).Draw(t, "likely hosts")
 		timeout := rapid.IntRange(1, 5).Draw(t, "rounds until a host has failed")
 		r := newRounds()
-		begun := map[string]int{}   // times
-		fails := map[int][]string{} // by round
+		begun := map[string]int{}                                // times
+		fails := map[int][]string{}                              // by round
 		bound := 3 * timeout * (2*len(wanted)/joinsPerRound + 2) // half of the places may be for the likely
 		for r.number = 1; r.number <= bound; r.number++ {
 			for _, host := range fails[r.number] {
@@ -59,7 +59,8 @@ func TestNoHostIsStarved(t *testing.T) {
 	})
 }
 
-// However many members of the past are remembered, those that were there a minute ago are looked for often.
+// However many members of the past are remembered, those that were there a minute ago are looked
+// for often.
 func TestHostsLastSeenDoNotWaitForThoseOfThePast(t *testing.T) {
 	wanted := []string{"a:7946", "b:7946", "c:7946"} // configured as names: alive or not, they take places
 	likely := len(wanted) + lastSeen

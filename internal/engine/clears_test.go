@@ -600,8 +600,8 @@ func (l *readLog) Read(from store.Position, buffer []byte) (store.LogReader, err
 	return l.Log.Read(from, buffer)
 }
 
-// TestAClearOfAPartDoesNotReadTheLog has a part of a key be removed by who has not seen what was written here: more than is
-// kept of the log in memory. What the part had is looked at anyway.
+// TestAClearOfAPartDoesNotReadTheLog has a part of a key be removed by who has not seen what was
+// written here: more than is kept of the log in memory. What the part had is looked at anyway.
 func TestAClearOfAPartDoesNotReadTheLog(t *testing.T) {
 	a, b := openOn(t, newDisk(), 1), openOn(t, newDisk(), 500)
 	part := func(f crdt.Fields) crdt.Set { return f.Map("m").Set("part") }

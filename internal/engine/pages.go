@@ -10,16 +10,17 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// The tree of fingerprints and the number of cells are stored, so that opening need not read every cell. What is
-// stored of them is always that of the cells that the store has at that moment, whatever moments these are of:
-// checkpoints write some cells that are newer than the last one that was completed, and replay changes cells from
-// what it finds. So each batch of a checkpoint has a record of what it changes of the sums (g), and a checkpoint ends
-// by writing the pages of the tree anew that changed (f), each as of a batch. What is there is the pages, and the
-// batches behind each of them.
+// The tree of fingerprints and the number of cells are stored, so that opening need not read
+// every cell. What is stored of them is always that of the cells that the store has at that
+// moment, whatever moments these are of: checkpoints write some cells that are newer than the
+// last one that was completed, and replay changes cells from what it finds. So each batch of a
+// checkpoint has a record of what it changes of the sums (g), and a checkpoint ends by writing
+// the pages of the tree anew that changed (f), each as of a batch. What is there is the pages,
+// and the batches behind each of them.
 //
-// Nothing of that is believed where there is doubt: if a record is missing or rotten, or the root is not what the log
-// says, all cells are read when the store is opened. What nobody doubts is checked afterwards: see
-// Engine.checkOpened.
+// Nothing of that is believed where there is doubt: if a record is missing or rotten, or the root
+// is not what the log says, all cells are read when the store is opened. What nobody doubts is
+// checked afterwards: see Engine.checkOpened.
 
 // summed is what a checkpoint notes of the sums.
 type summed struct {
@@ -138,8 +139,8 @@ func (w *treeWriter) noted() {
 	w.moved = w.moved[:0]
 }
 
-// savePages has some pages written that changed since they were written last, within the step that began at a
-// count of work: all cells of the checkpoint are in the store.
+// savePages has some pages written that changed since they were written last, within the step
+// that began at a count of work: all cells of the checkpoint are in the store.
 func (r *replica) savePages(c *saving, began int) {
 	batch := &store.Batch{}
 	for ; c.page < antientropy.Pages; c.page++ {
@@ -162,8 +163,8 @@ func (r *replica) savePages(c *saving, began int) {
 // pagedBytes is about how many bytes a leaf takes in the record of its page.
 const pagedBytes = 18
 
-// forgetNumbered deletes records of batches that all pages have, and of what checkpoints wrote over that are whole, within a
-// step that began at a count of work. What is left is for others.
+// forgetNumbered deletes records of batches that all pages have, and of what checkpoints wrote
+// over that are whole, within a step that began at a count of work. What is left is for others.
 func (r *replica) forgetNumbered(b *store.Batch, began int) {
 	forget := func(kind byte, forgotten *uint64, covered uint64) {
 		for *forgotten < covered && b.Len() < r.perBatch() && !r.spentSince(began) {
@@ -178,7 +179,8 @@ func (r *replica) forgetNumbered(b *store.Batch, began int) {
 	forget(prefixUndone, &r.undone.forgotten, r.undone.covered)
 }
 
-// loadPages reads the tree and the number of cells. If there is a doubt about them all cells are read.
+// loadPages reads the tree and the number of cells. If there is a doubt about them all cells are
+// read.
 func (r *replica) loadPages() error {
 	if r.damage != nil {
 		return nil
@@ -205,8 +207,8 @@ func (r *replica) loadPages() error {
 	})
 }
 
-// numberBatches has batches numbered on behind all that are known, whatever is rotten of their records: those that are
-// left would be taken for new ones.
+// numberBatches has batches numbered on behind all that are known, whatever is rotten of their
+// records: those that are left would be taken for new ones.
 func (r *replica) numberBatches() error {
 	snap := r.st.Snapshot()
 	defer snap.Close()
@@ -231,7 +233,8 @@ func (r *replica) numberBatches() error {
 	})
 }
 
-// readDoubt returns an error that wraps store.ErrCorrupt if the store or the host says that all cells are to be read.
+// readDoubt returns an error that wraps store.ErrCorrupt if the store or the host says that all
+// cells are to be read.
 func (r *replica) readDoubt() error {
 	snap := r.st.Snapshot()
 	defer snap.Close()
@@ -251,7 +254,8 @@ func (r *replica) readDoubt() error {
 // Recounted returns why all cells were read when the store was opened; nil if they were not.
 func (r *replica) Recounted() error { return r.opening.doubt }
 
-// readPages reads what is stored. The error wraps store.ErrCorrupt if it cannot be what was written.
+// readPages reads what is stored. The error wraps store.ErrCorrupt if it cannot be what was
+// written.
 func (r *replica) readPages() error {
 	snap := r.st.Snapshot()
 	defer snap.Close()

@@ -26,9 +26,10 @@
 // there is more to do at once, Ready.At when there will be.
 //
 // One goroutine at a time calls all this. A View, a Pinned and a Moment may be used by any; so
-// may Syncing.Run, Beside.Run, Pull.Go and Pinned.Verify, which are the work that takes long and is done
-// beside the engine: it is told the outcome by a call. After an error of Step or CarryOut the
-// engine must be closed: what the disk holds is then whole, before or after one of the writes.
+// may Syncing.Run, Beside.Run, Pull.Go and Pinned.Verify, which are the work that takes long and
+// is done beside the engine: it is told the outcome by a call. After an error of Step or CarryOut
+// the engine must be closed: what the disk holds is then whole, before or after one of the
+// writes.
 //
 // # Writes come first
 //
@@ -107,20 +108,21 @@ type Config struct {
 	MaxLogBytes int64
 	// MaxLogAge bounds the age of the log's deltas. Default 7 days.
 	MaxLogAge time.Duration
-	// MaxDirty is about how many bytes of memory what is not in the tree yet may take: beyond that a
-	// commit waits for a part of a checkpoint. Default 64 MiB.
+	// MaxDirty is about how many bytes of memory what is not in the tree yet may take: beyond
+	// that a commit waits for a part of a checkpoint. Default 64 MiB.
 	MaxDirty int64
-	// MaxCache is about how many bytes of memory the cells and sums that were touched last may take.
-	// Default 48 MiB.
+	// MaxCache is about how many bytes of memory the cells and sums that were touched last may
+	// take. Default 48 MiB.
 	MaxCache int64
-	// MaxBatch is about how many records one transaction of the tree takes. Default store.MaxBatchOps.
+	// MaxBatch is about how many records one transaction of the tree takes. Default
+	// store.MaxBatchOps.
 	MaxBatch int
-	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did not
-	// say that they ended, before they are left out by bases (see delta.Bases); and four times how
-	// many of those that did. Default 64.
+	// MaxListed is how many ids of replicas that write no more a vector lists, of those that did
+	// not say that they ended, before they are left out by bases (see delta.Bases); and four
+	// times how many of those that did. Default 64.
 	MaxListed int
-	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks of
-	// the engine. Default 6,000: ten minutes.
+	// IdleTicks is how long a replica must have written nothing to be one of the former, in ticks
+	// of the engine. Default 6,000: ten minutes.
 	IdleTicks int
 	// StepWork is how much work a step of the host does before others have their turn (see
 	// beginStep), in units of about a microsecond. Default 5,000.
@@ -133,11 +135,12 @@ type Config struct {
 	Beside bool
 	// Volatile says that nothing stored survives the process: no neighbour is told that it does.
 	Volatile bool
-	// Full says that the disk is full while the replica is opened. What was begun and can wait does so
-	// until there is room; if it must be ended first, and may write much, the error wraps
+	// Full says that the disk is full while the replica is opened. What was begun and can wait
+	// does so until there is room; if it must be ended first, and may write much, the error wraps
 	// store.ErrNoSpace.
 	Full bool
-	// Doubt has all cells read while the replica is opened, and compared with all that is stored of them.
+	// Doubt has all cells read while the replica is opened, and compared with all that is stored
+	// of them.
 	Doubt bool
 	// PushDelay is for how long a write waits for others that go along with it to neighbours.
 	PushDelay time.Duration
@@ -147,13 +150,14 @@ type Config struct {
 
 	// Alone says that there is no other host, to which anything could be left.
 	Alone bool
-	// Expired, unless it is nil, is told which keys and fields a transaction of the replica removed since they had expired,
-	// and the dots of that: from first on up to last. It must not use the engine.
+	// Expired, unless it is nil, is told which keys and fields a transaction of the replica
+	// removed since they had expired, and the dots of that: from first on up to last. It must not
+	// use the engine.
 	Expired func(names []dotted.Address, first crdt.Dot, last uint64)
 	// Guards, unless it is nil, are those of a replica that this one takes the place of, and go on.
 	Guards *Guards
-	// Spent, unless it is nil, is told how much work each part of a step did, and how much it might:
-	// for tests.
+	// Spent, unless it is nil, is told how much work each part of a step did, and how much it
+	// might: for tests.
 	Spent func(part string, work, limit int)
 
 	indexes      []cellIndex // of a test, kept besides the replica's own
@@ -428,7 +432,8 @@ func (r *replica) observe(t dotted.Time, now time.Time) {
 	}
 }
 
-// SetMemory puts others in the place of Config.MaxDirty and MaxCache. What is in the cache beyond that is forgotten.
+// SetMemory puts others in the place of Config.MaxDirty and MaxCache. What is in the cache beyond
+// that is forgotten.
 func (r *replica) SetMemory(dirty, cache int64) {
 	r.cfg.MaxDirty, r.cfg.MaxCache = dirty, cache
 	r.table.setLimit(cache)
@@ -468,8 +473,8 @@ func (r *replica) raise(id crdt.ReplicaID, counter uint64, head delta.Hash) {
 	}
 }
 
-// contextDigest is a fingerprint of a context, but for the replica whose entry changed last: who writes much changes that
-// often, and the digest is asked for now and then.
+// contextDigest is a fingerprint of a context, but for the replica whose entry changed last: who
+// writes much changes that often, and the digest is asked for now and then.
 type contextDigest struct {
 	sum  antientropy.Fingerprint
 	late crdt.ReplicaID // whose entry is not in the sum; zero if all are

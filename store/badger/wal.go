@@ -96,9 +96,9 @@ func memTable(dir string, number int) string {
 	return filepath.Join(dir, fmt.Sprintf("%05d.mem", number))
 }
 
-// dropEmpty removes the logs without a byte, of memtables and of values: Badger opens no store that has one. A
-// process leaves one that is killed between making it and giving it its size, or while Badger removes one, which
-// it first cuts to nothing: its records are in a table by then.
+// dropEmpty removes the logs without a byte, of memtables and of values: Badger opens no store
+// that has one. A process leaves one that is killed between making it and giving it its size, or
+// while Badger removes one, which it first cuts to nothing: its records are in a table by then.
 func dropEmpty(dir string) error {
 	for _, ext := range []string{".mem", ".vlog"} {
 		logs, err := filesOf(dir, ext)

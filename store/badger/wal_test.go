@@ -58,8 +58,8 @@ func TestCommitsAreFollowedFromLogToLog(t *testing.T) {
 	}
 }
 
-// TestALogWithoutAByteIsNoDamage makes the newest, as a process leaves it that is killed while it makes it, and
-// older ones, as it leaves them that is killed while Badger removes them.
+// TestALogWithoutAByteIsNoDamage makes the newest, as a process leaves it that is killed while it
+// makes it, and older ones, as it leaves them that is killed while Badger removes them.
 func TestALogWithoutAByteIsNoDamage(t *testing.T) {
 	s := openTemp(t)
 	if err := s.Close(); err != nil { // there are two logs of values then, once it is opened

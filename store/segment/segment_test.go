@@ -321,8 +321,8 @@ func (f wornFile) ReadAt(b []byte, at int64) (int, error) {
 	return n, errors.Join(err, &os.PathError{Op: "read", Path: "disk", Err: syscall.EIO})
 }
 
-// TestASectorThatCannotBeReadIsDamageOfItsFile, unless that is the newest, which the log goes on from: it may be read
-// once the disk is well.
+// TestASectorThatCannotBeReadIsDamageOfItsFile, unless that is the newest, which the log goes on
+// from: it may be read once the disk is well.
 func TestASectorThatCannotBeReadIsDamageOfItsFile(t *testing.T) {
 	dir, name := filled(t, "one.", "two.", "thre", "four", "five", "six.", "sevn"), segment{base: 60}.name()
 	for from, want := range map[int64][]string{

@@ -21,7 +21,8 @@ const (
 	keptBuffer = 1 << 20
 	// keptRequests is how many waiting appends leave their memory to later ones.
 	keptRequests = 16
-	// dropStep is how much of the log is dropped at once, in bytes: about one file. Begin waits for that.
+	// dropStep is how much of the log is dropped at once, in bytes: about one file. Begin waits
+	// for that.
 	dropStep = 16 << 20
 )
 
@@ -105,8 +106,9 @@ type survey struct {
 // span has the positions of a space's first record and of its last.
 type span struct{ first, last store.Position }
 
-// Survey reads the log from a record on, up to its end or to what is damaged: where a space has no records none of its
-// readers looks for them again. So to open many spaces the log is read once, and not once for each.
+// Survey reads the log from a record on, up to its end or to what is damaged: where a space has
+// no records none of its readers looks for them again. So to open many spaces the log is read
+// once, and not once for each.
 func (c *Committer) Survey(from store.Position) error {
 	from = max(from, c.log.First())
 	r, err := c.log.Read(from, nil)
@@ -134,8 +136,8 @@ func (c *Committer) Survey(from store.Position) error {
 	}
 }
 
-// begin returns where a space's reader begins that is to read from a position on, and behind which record it goes on
-// where.
+// begin returns where a space's reader begins that is to read from a position on, and behind
+// which record it goes on where.
 func (c *Committer) begin(n Number, from store.Position) (at, last, to store.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -378,8 +380,9 @@ func (c *Committer) dropBefore(own *claim, p store.Position) error {
 	return c.dropUnneeded()
 }
 
-// dropUnneeded drops what no space needs: a step at once, and the rest beside, as a space's commits wait for its
-// DropBefore. If somebody drops already it does that as well. An error of the rest is the next call's.
+// dropUnneeded drops what no space needs: a step at once, and the rest beside, as a space's
+// commits wait for its DropBefore. If somebody drops already it does that as well. An error of
+// the rest is the next call's.
 func (c *Committer) dropUnneeded() error {
 	c.mu.Lock()
 	if c.drop || c.dropErr != nil {
@@ -400,8 +403,8 @@ func (c *Committer) dropUnneeded() error {
 	return err
 }
 
-// dropFrom drops a step of what no space needs, and returns up to where. If no more is to be dropped, whoever comes
-// next begins again.
+// dropFrom drops a step of what no space needs, and returns up to where. If no more is to be
+// dropped, whoever comes next begins again.
 func (c *Committer) dropFrom(at store.Position) (to store.Position, more bool, err error) {
 	c.dropping.Lock()
 	defer c.dropping.Unlock()

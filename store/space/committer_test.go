@@ -215,7 +215,8 @@ func (l *long) DropBefore(p store.Position) error {
 	return l.Log.DropBefore(p)
 }
 
-// TestNobodyWaitsUntilALongLogIsDropped which a space kept that is forgotten, or says at last that it needs it no more.
+// TestNobodyWaitsUntilALongLogIsDropped which a space kept that is forgotten, or says at last
+// that it needs it no more.
 func TestNobodyWaitsUntilALongLogIsDropped(t *testing.T) {
 	for name, drop := range map[string]func(*Committer, store.Log) error{
 		"it is forgotten":    func(c *Committer, _ store.Log) error { return c.Forget(1) },
@@ -275,7 +276,8 @@ func (r countedReader) Next() (store.Record, error) {
 	return r.LogReader.Next()
 }
 
-// TestTheLogIsReadOnceForAllSpaces which have few records in it, and each is told the same from wherever it reads.
+// TestTheLogIsReadOnceForAllSpaces which have few records in it, and each is told the same from
+// wherever it reads.
 func TestTheLogIsReadOnceForAllSpaces(t *testing.T) {
 	const spaces, records = 50, 1000
 	for _, rotten := range []bool{false, true} {
@@ -374,7 +376,8 @@ func (wouldWait) TryAppend(...[]byte) (first, next store.Position, err error) {
 	return 0, 0, store.ErrWouldWait
 }
 
-// TestNobodyIsRefusedWithWhoMustNotWait has a space append all the time, beside one that must not wait.
+// TestNobodyIsRefusedWithWhoMustNotWait has a space append all the time, beside one that must not
+// wait.
 func TestNobodyIsRefusedWithWhoMustNotWait(t *testing.T) {
 	c := NewCommitter(wouldWait{mem.NewLog()})
 	hasty, patient := c.Log(1, 0), c.Log(2, 0)
