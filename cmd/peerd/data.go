@@ -363,7 +363,7 @@ func setCommand() *cobra.Command {
 // stringBody returns a string as it is sent: a long one in base64, as JSON may take six bytes for
 // one of text.
 func stringBody(text string) any {
-	if len(text) > httpapi.MaxBody/6 {
+	if len(text) > httpapi.MaxBody/8 {
 		return map[string]any{"type": "string", "value": map[string][]byte{"base64": []byte(text)}}
 	}
 	return stored{Type: "string", Value: (*octets)(&text)}

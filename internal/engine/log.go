@@ -110,8 +110,11 @@ func (e extent) read(lsn uint64, fn func(logged) bool) error {
 	err := scanLog(e.log, at, lsn, func(rec logged, _ store.Position) bool {
 		return rec.lsn <= e.Last && fn(rec) && rec.lsn < e.Last // others' records may follow, up to the log's end
 	})
-	if errors.Is(err, store.ErrDropped) {
+	switch {
+	case errors.Is(err, store.ErrDropped):
 		return nil
+	case errors.Is(err, store.ErrUnreadable): // who needs it is repaired by comparing cells
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	}
 	return err
 }

@@ -111,6 +111,40 @@ func TestALowerLimitAndAgeAreReachedStepByStep(t *testing.T) {
 	w.checkLogSize(t, h)
 }
 
+// wornLog is a log of which the disk gives back no record before a position.
+type wornLog struct {
+	Log
+	from store.Position
+}
+
+func (l wornLog) Read(from store.Position, buffer []byte) (store.LogReader, error) {
+	if from < l.from {
+		return wornReader{}, nil
+	}
+	return l.Log.Read(from, buffer)
+}
+
+type wornReader struct{}
+
+func (wornReader) Next() (store.Record, error) { return store.Record{}, store.ErrUnreadable }
+func (wornReader) Close()                      {}
+
+// TestALogThatCannotBeReadIsPromisedToNobody, and ends nothing: who needs it is repaired.
+func TestALogThatCannotBeReadIsPromisedToNobody(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1, maxLog: 100_000})
+	h := w.hosts[0]
+	for range 80 {
+		w.write(t, h, func(f crdt.Fields) error { return f.String("k").Set(make([]byte, 900)) })
+	}
+	must(t, h.engine.Save(w.now))
+	w.open(t, h)
+	h.engine.logs = wornLog{h.engine.logs, h.engine.logs.Next()}
+	err := h.engine.readLog(1, func(logged) bool { return true })
+	if _, covered := h.engine.log.Start(h.engine.seen, nil); covered || err != nil {
+		t.Fatalf("what cannot be read is still promised (%v)", err)
+	}
+}
+
 func TestTheLogServesAgainAfterARottenRecord(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 1, maxLog: 100_000})
 	h := w.hosts[0]

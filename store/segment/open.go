@@ -66,25 +66,22 @@ func findSegments(dir directory) (found []segment, err error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if base, ok := named(name); ok {
-			found = append(found, segment{base: base})
+		base, ok := named(name)
+		if !ok {
+			continue
 		}
+		f, err := dir.open(name)
+		if err != nil {
+			return nil, err
+		}
+		s, err := readSegment(f, base)
+		f.Close() // it was only read
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, s)
 	}
 	slices.SortFunc(found, func(a, b segment) int { return cmp.Compare(a.base, b.base) })
-	for i, s := range found {
-		f, err := dir.open(s.name())
-		if err != nil {
-			return nil, err
-		}
-		found[i], err = readSegment(f, s.base)
-		f.Close() // it was only read
-		if isUnreadable(err) && i < len(found)-1 {
-			err = nil // rotten, which keeps nobody from what stands in the others
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
 	return found, nil
 }
 

@@ -43,11 +43,9 @@ func (r *reader) Next() (store.Record, error) {
 				return store.Record{}, err
 			}
 		}
-		from := r.scan.at
 		record, _, err := r.scan.next()
-		if isUnreadable(err) { // as if all from there to the file's end had rotted
-			r.scan.skip(r.scan.end - from)
-			err = r.scan.damage(from)
+		if isUnreadable(err) {
+			err = fmt.Errorf("%w: %w", store.ErrUnreadable, err)
 		}
 		if err != io.EOF {
 			return record, err
@@ -220,7 +218,7 @@ func (s *scanner) fill(n int) error {
 	into = into[:min(store.Position(len(into)), s.end-s.at)]
 	read, err := s.file.ReadAt(into[had:], s.offset(s.at)+int64(had))
 	s.window = into[:had+read]
-	if errors.Is(err, io.EOF) || len(s.window) >= n { // what was read ahead is not asked for yet
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -293,62 +292,6 @@ func TestDamageOfASegmentInTheMiddleStaysThere(t *testing.T) {
 	}
 }
 
-// worn is a directory of which one file cannot be read from an offset on.
-type worn struct {
-	directory
-	name string
-	from int64
-}
-
-func (d worn) open(name string) (file, error) {
-	f, err := d.directory.open(name)
-	if err == nil && name == d.name {
-		f = wornFile{f, d.from}
-	}
-	return f, err
-}
-
-type wornFile struct {
-	file
-	from int64
-}
-
-func (f wornFile) ReadAt(b []byte, at int64) (int, error) {
-	if at+int64(len(b)) <= f.from {
-		return f.file.ReadAt(b, at)
-	}
-	n, err := f.file.ReadAt(b[:max(0, f.from-at)], at)
-	return n, errors.Join(err, &os.PathError{Op: "read", Path: "disk", Err: syscall.EIO})
-}
-
-// TestASectorThatCannotBeReadIsDamageOfItsFile, unless that is the newest, which the log goes on
-// from: it may be read once the disk is well.
-func TestASectorThatCannotBeReadIsDamageOfItsFile(t *testing.T) {
-	dir, name := filled(t, "one.", "two.", "thre", "four", "five", "six.", "sevn"), segment{base: 60}.name()
-	for from, want := range map[int64][]string{
-		headerSize + 30: {"60 four", "damage 80-120 " + name},
-		headerSize:      {"damage 60-120 " + name},
-		0:               {"damage 60-120 " + name},
-	} {
-		l, err := open(worn{disk(dir), name, from}, Options{})
-		if err != nil {
-			t.Fatalf("the file cannot be read from %d on: %v", from, err)
-		}
-		expectTold(t, l, 0, slices.Concat([]string{"0 one.", "20 two.", "40 thre"}, want, []string{"120 sevn"})...)
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, from := range []int64{0, headerSize} {
-		if _, err := open(worn{disk(dir), segment{base: 120}.name(), from}, Options{}); !errors.Is(err, syscall.EIO) {
-			t.Errorf("the newest file cannot be read from %d on: %v", from, err)
-		}
-	}
-	l := mustOpen(t, dir, Options{})
-	defer l.Close()
-	expectTold(t, l, 120, "120 sevn")
-}
-
 // A value may hold what looks like a record. When the frame before it rots it must not become one.
 func TestAStoredValueDoesNotPoseAsARecord(t *testing.T) {
 	dir := t.TempDir()
@@ -455,4 +398,55 @@ func FuzzRecords(f *testing.F) {
 			}
 		}
 	})
+}
+
+// worn is a directory of which one file cannot be read from an offset on.
+type worn struct {
+	directory
+	name string
+	from int64
+}
+
+func (d worn) open(name string) (file, error) {
+	f, err := d.directory.open(name)
+	if err == nil && name == d.name {
+		f = wornFile{f, d.from}
+	}
+	return f, err
+}
+
+type wornFile struct {
+	file
+	from int64
+}
+
+func (f wornFile) ReadAt(b []byte, at int64) (int, error) {
+	if at+int64(len(b)) <= f.from {
+		return f.file.ReadAt(b, at)
+	}
+	n, err := f.file.ReadAt(b[:max(0, f.from-at)], at)
+	return n, errors.Join(err, &os.PathError{Op: "read", Path: "disk", Err: syscall.EIO})
+}
+
+// TestASectorThatCannotBeReadIsNoDamage: it may be read once the disk is well, so nobody goes on behind it.
+func TestASectorThatCannotBeReadIsNoDamage(t *testing.T) {
+	dir := filled(t, "one.", "two.", "thre", "four", "five", "six.", "sevn")
+	l, err := open(worn{disk(dir), segment{base: 60}.name(), headerSize + 30}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r, err := l.Read(40, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 5 {
+		if _, err = r.Next(); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, store.ErrUnreadable) || errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("a reader is told %v", err)
+	}
 }
