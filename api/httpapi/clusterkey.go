@@ -35,8 +35,6 @@ func changeKey(w http.ResponseWriter, r *http.Request,
 	if q.err != nil {
 		return q.err
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(maxKeyChange + writeTimeout)) // a recorder has none
 	ctx, cancel := context.WithTimeout(r.Context(), maxKeyChange)
 	defer cancel()
 	done, err := change(ctx, q.values["without"])

@@ -56,7 +56,6 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(maxBodyTime)) // a test's recorder has none
 	body, err := io.ReadAll(rationed{http.MaxBytesReader(w, r.Body, MaxBody), shareOf(r)})
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // which began with the headers
 	var large *http.MaxBytesError
 	switch {
 	case errors.Is(err, errBusy):
@@ -255,7 +254,6 @@ func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, 
 		return data, err
 	}
 	wait = min(wait, MaxWait)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + writeTimeout))
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	return data, data.Wait(ctx, token)

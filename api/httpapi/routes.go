@@ -2,9 +2,10 @@ package httpapi
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 )
 
 // route is one thing that is answered, in the form of http.ServeMux. GET answers HEAD too.
@@ -142,13 +143,28 @@ func answerAs(w http.ResponseWriter, code int, media string, v any) {
 		answerProblem(w, refuse(http.StatusInternalServerError, "internal", "JSON cannot say the answer: "+err.Error()))
 		return
 	}
-	w.Header().Set("Content-Type", media)
-	w.WriteHeader(code)
-	_, _ = w.Write(append(text, '\n'))
+	send(w, code, media, append(text, '\n'))
 }
 
 func answerText(w http.ResponseWriter, code int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	send(w, code, "text/plain; charset=utf-8", []byte(text))
+}
+
+func send(w http.ResponseWriter, code int, media string, text []byte) {
+	w.Header().Set("Content-Type", media)
 	w.WriteHeader(code)
-	_, _ = io.WriteString(w, text)
+	_ = write(w, text) // who has gone away is told nothing
+}
+
+// write writes a piece at a time: a client that reads slowly may take writeTimeout for each, however
+// long making the answer took.
+func write(w http.ResponseWriter, text []byte) error {
+	control := http.NewResponseController(w)
+	for piece := range slices.Chunk(text, maxPiece) {
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder has none
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }

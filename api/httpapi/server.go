@@ -29,8 +29,10 @@ const (
 	MaxHeader = 128 << 10
 	// readTimeout is how long a client may take to send its request.
 	readTimeout = 5 * time.Second
-	// writeTimeout is how long answering may take, until the client has it all.
+	// writeTimeout is how long a client may take to take maxPiece of an answer, or the whole answer
+	// if it is shorter.
 	writeTimeout = 10 * time.Second
+	maxPiece     = 256 << 10
 	// idleTimeout is how long a connection may wait for its next request.
 	idleTimeout = time.Minute
 )

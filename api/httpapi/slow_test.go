@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -90,6 +91,28 @@ func TestAClientThatTakesTooLongIsClosed(t *testing.T) {
 					t.Errorf("closed after %v, want %v (%v)", waited, test.after, err)
 				}
 			})
+		})
+	}
+}
+
+func TestALongAnswerMayBeReadSlowly(t *testing.T) {
+	s := Config{Peer: &fakePeer{ready: errors.New(strings.Repeat("a", 4*maxPiece))}}
+	for pause, whole := range map[time.Duration]bool{
+		writeTimeout / 5: true, // a quarter of a piece each time
+		writeTimeout / 3: false,
+	} {
+		onPipes(t, s, func(t *testing.T, connect func() net.Conn) {
+			far := connect()
+			defer far.Close()
+			_, err := io.WriteString(far, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+			read := int64(0)
+			for n := int64(1); err == nil && n > 0; read += n {
+				<-time.After(pause)
+				n, err = io.CopyN(io.Discard, far, maxPiece/4)
+			}
+			if got := read > 4*maxPiece; got != whole {
+				t.Errorf("with pauses of %v %d bytes came (%v)", pause, read, err)
+			}
 		})
 	}
 }

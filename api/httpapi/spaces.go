@@ -35,7 +35,6 @@ func (s *Server) dropSpace(w http.ResponseWriter, r *http.Request) error {
 	if q.err != nil {
 		return q.err
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxDrop + writeTimeout)) // a recorder has none
 	ctx, cancel := context.WithTimeout(r.Context(), maxDrop)
 	defer cancel()
 	name := r.PathValue("space")

@@ -54,7 +54,6 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 	}
 	err := s.change(w, r, q, t.run)
 	for t.canBeLess(err) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder has none
 		err = s.change(w, r, q, t.run)
 	}
 	return err

@@ -228,8 +228,7 @@ func (s *events) write(text, id string) error {
 	if id != "" {
 		text += fmt.Sprintf("id: %s\n", id)
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := fmt.Fprintf(s.w, "%s\n", text); err != nil {
+	if err := write(s.w, []byte(text+"\n")); err != nil {
 		return err
 	}
 	return s.control.Flush()
