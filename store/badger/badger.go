@@ -93,6 +93,7 @@ type Store struct {
 	wal      *wal
 	mapped   mapped
 	idle     *compactors
+	merges   *pace
 	presence presence
 	failed   atomic.Pointer[error] // why the store takes no more commits
 }
@@ -107,7 +108,7 @@ var _ store.Store = (*Store)(nil)
 // store.ErrCorrupt when the directory does not hold what was written to it. After an error nothing
 // was removed or repaired, but for logs without a byte.
 func Open(dir string, opts Options) (*Store, error) {
-	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{})}
+	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{}), merges: newPace()}
 	s.gate.drained = func() { close(s.quiet) }
 	if err := s.open(opts); err != nil {
 		s.release() // Its errors would only distract from the first.
@@ -149,9 +150,10 @@ func (s *Store) open(opts Options) (err error) {
 	if err := dropEmpty(s.dir); err != nil {
 		return err
 	}
-	if s.db, err = openDB(settings(s.dir, opts.Logger)); err != nil {
+	if s.db, err = openDB(settings(s.dir, opts.Logger, s.merges)); err != nil {
 		return err
 	}
+	s.merges.db.Store(s.db)
 	if s.wal, err = openWAL(s.dir); err != nil {
 		return err
 	}
@@ -328,11 +330,12 @@ func (s *Store) Close() error {
 	<-s.quiet
 	s.presence.close()
 	s.idle.end()
+	s.merges.end()
 	if s.failed.Load() != nil {
 		return nil // whoever was told knows that what it had written last is uncertain
 	}
 	if checkRoom(s.dir) != nil {
-		badgerLog{s.log}.Warningf("closed without room on the disk: the memtable stays in its log")
+		badgerLog{to: s.log}.Warningf("closed without room on the disk: the memtable stays in its log")
 		return s.wal.sync()
 	}
 	if err := takesFiles(s.dir); err != nil {

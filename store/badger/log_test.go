@@ -9,7 +9,7 @@ import (
 
 func TestMessagesOfBadgerAreClippedAndLeveled(t *testing.T) {
 	var out bytes.Buffer
-	log := badgerLog{slog.New(slog.NewTextHandler(&out, nil))} // From the level of information up.
+	log := badgerLog{to: slog.New(slog.NewTextHandler(&out, nil))} // From the level of information up.
 	log.Debugf("debug")
 	log.Infof("info")
 	if out.Len() != 0 {

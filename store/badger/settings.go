@@ -21,6 +21,11 @@ const (
 	// memtables are full and being written out, there are two or three of them.
 	memTableSize = 16 << 20
 
+	// l0Tables is how many written memtables Badger merges with the next level at once, and at l0Stall
+	// commits wait.
+	l0Tables = 12
+	l0Stall  = 2 * l0Tables
+
 	// partSize is the largest value, in bytes, that is stored in one piece. Badger would move
 	// values of 1 MiB to its value log; well below that, parts also keep tables from being lumpy.
 	partSize = store.LargeValue
@@ -45,20 +50,21 @@ const (
 const _ = uint(memTableSize*15/100 - max(largestBatch, largestParts))
 
 // settings returns Badger's options, each with its reason where it is not the default.
-func settings(dir string, logger *slog.Logger) dgraph.Options {
+func settings(dir string, logger *slog.Logger, merges *pace) dgraph.Options {
 	opts := dgraph.DefaultOptions(dir).
-		WithLogger(badgerLog{logger}).
+		WithLogger(badgerLog{logger, merges}).
 		WithExternalMagic(formatVersion).
 		WithMemTableSize(memTableSize).
 		WithBypassLockGuard(ownLock) // lockDir did it, before the tables were verified.
 
 	opts.NumMemtables = 1  // Waiting to be written out: each takes memory.
 	opts.NumCompactors = 2 // The least that Badger works with: a daemon is a guest.
-	// So many written memtables are merged with the next level at once, which is rewritten each
-	// time, and commits wait once there are twice as many. With the default of 5 births took 1.7
-	// times the CPU.
-	opts.NumLevelZeroTables = 12
-	opts.NumLevelZeroTablesStall = 24
+	// The next level is rewritten each time. With the default of 5 births took 1.7 times the CPU.
+	opts.NumLevelZeroTables = l0Tables
+	opts.NumLevelZeroTablesStall = l0Stall
+	// A level that is smaller than what is merged into it at once is only rewritten on the way to the
+	// next. With the default of 10 MiB ten million births took 1.4 times as long.
+	opts.BaseLevelSize = l0Tables * memTableSize
 
 	opts.SyncWrites = false         // wal.go syncs, once for many commits.
 	opts.DetectConflicts = false    // Commits are serialized.
@@ -76,14 +82,20 @@ func settings(dir string, logger *slog.Logger) dgraph.Options {
 }
 
 // badgerLog passes Badger's messages on to a slog.Logger, clipped: they can hold keys and values.
-type badgerLog struct{ to *slog.Logger }
+type badgerLog struct {
+	to     *slog.Logger
+	merges *pace
+}
 
 var _ dgraph.Logger = badgerLog{}
 
 func (l badgerLog) Errorf(format string, args ...any)   { l.log(slog.LevelWarn, format, args) }
 func (l badgerLog) Warningf(format string, args ...any) { l.log(slog.LevelWarn, format, args) }
 func (l badgerLog) Infof(format string, args ...any)    { l.log(slog.LevelDebug, format, args) }
-func (l badgerLog) Debugf(format string, args ...any)   { l.log(slog.LevelDebug, format, args) }
+func (l badgerLog) Debugf(format string, args ...any) {
+	l.log(slog.LevelDebug, format, args)
+	l.merges.said(format, args)
+}
 
 func (l badgerLog) log(level slog.Level, format string, args []any) {
 	// Badger says much on every write: nothing is formatted that nobody reads.
