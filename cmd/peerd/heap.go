@@ -17,7 +17,7 @@ const heapGrowth = 50
 // the collector would else run ten times a second. That of an idle daemon, with less than
 // heapIdle in use, is kept as small as it can be.
 const (
-	heapRoom    = 192 << 20
+	heapRoom    = 384 << 20
 	heapIdle    = 24 << 20
 	smallGrowth = 200
 )

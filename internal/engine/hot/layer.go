@@ -2,6 +2,8 @@ package hot
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -113,8 +115,10 @@ func (l *layer) add(key string) *slot {
 	return n
 }
 
-// sort takes what is new into the order. It is called with mu held.
+// sort takes what is new into the order, itself in order: those that are neighbours find what they are
+// compared with in the processor's cache. It is called with mu held.
 func (l *layer) sort() {
+	slices.SortFunc(l.fresh, func(a, b *slot) int { return strings.Compare(a.key, b.key) })
 	for _, n := range l.fresh {
 		l.sorted.Set(n.key, n)
 	}
