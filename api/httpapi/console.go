@@ -18,6 +18,6 @@ func consoleFile(name, mediaType string) http.HandlerFunc {
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", mediaType+"; charset=utf-8")
-		_, _ = w.Write(content)
+		_ = write(w, content)
 	}
 }

@@ -12,5 +12,5 @@ var document []byte
 
 func openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/yaml")
-	_, _ = w.Write(document)
+	_ = write(w, document)
 }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -160,11 +159,12 @@ func send(w http.ResponseWriter, code int, media string, text []byte) {
 // long making the answer took.
 func write(w http.ResponseWriter, text []byte) error {
 	control := http.NewResponseController(w)
-	for piece := range slices.Chunk(text, maxPiece) {
+	for {
+		piece := text[:min(len(text), maxPiece)]
 		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder has none
-		if _, err := w.Write(piece); err != nil {
+		if _, err := w.Write(piece); err != nil || len(piece) == len(text) {
 			return err
 		}
+		text = text[len(piece):]
 	}
-	return nil
 }

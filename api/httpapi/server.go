@@ -32,7 +32,7 @@ const (
 	// writeTimeout is how long a client may take to take maxPiece of an answer, or the whole answer
 	// if it is shorter.
 	writeTimeout = 10 * time.Second
-	maxPiece     = 256 << 10
+	maxPiece     = 1 << 20
 	// idleTimeout is how long a connection may wait for its next request.
 	idleTimeout = time.Minute
 )

@@ -98,7 +98,7 @@ func TestAClientThatTakesTooLongIsClosed(t *testing.T) {
 func TestALongAnswerMayBeReadSlowly(t *testing.T) {
 	s := Config{Peer: &fakePeer{ready: errors.New(strings.Repeat("a", 4*maxPiece))}}
 	for pause, whole := range map[time.Duration]bool{
-		writeTimeout / 5: true, // a quarter of a piece each time
+		writeTimeout / 6: true, // a quarter of a piece each time, and the headers
 		writeTimeout / 3: false,
 	} {
 		onPipes(t, s, func(t *testing.T, connect func() net.Conn) {
@@ -143,7 +143,7 @@ func (*busyPeer) ViewToken(ctx context.Context, _ func(*peer.Tx) error) (peer.To
 	return "", ctx.Err()
 }
 
-func TestAReadThatHasToWaitIsAnsweredBeforeItsConnectionIsCutOff(t *testing.T) {
+func TestAReadThatHasToWaitIsAnswered(t *testing.T) {
 	for _, path := range []string{"/v1/keys", "/v1/keys/k"} {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
@@ -152,8 +152,8 @@ func TestAReadThatHasToWaitIsAnsweredBeforeItsConnectionIsCutOff(t *testing.T) {
 			if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"busy"`) {
 				t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
 			}
-			if waited >= writeTimeout {
-				t.Errorf("GET %s was answered after %v, and is cut off after %v", path, waited, writeTimeout)
+			if waited > workTimeout {
+				t.Errorf("GET %s was answered after %v, want it after %v", path, waited, workTimeout)
 			}
 		})
 	}

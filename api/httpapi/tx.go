@@ -26,8 +26,8 @@ type changes struct {
 	Token   peer.Token `json:"token"`
 }
 
-// workTimeout is how long a transaction, or a read, may wait for its turn. It ends before
-// writeTimeout.
+// workTimeout is how long a transaction, or a read, may wait for its turn: less than the 10 s for which
+// clients usually wait.
 const workTimeout = 8 * time.Second
 
 // runTransaction does a list of operations as one transaction: all of them, or none.

@@ -53,7 +53,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	defer s.watches.remove(watch)
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
-		return nil
+		return write(w, nil)
 	}
 	out := events{w: w, control: http.NewResponseController(w), share: shareOf(r)}
 	_ = out.control.SetReadDeadline(time.Time{}) // the client sends nothing more
@@ -139,7 +139,7 @@ func openWatch(r *http.Request, q *query, data Data) (*peer.Watch, error) {
 	return data.WatchSince(prefix, peer.Token(since))
 }
 
-// events writes server-sent events. A client that does not take one within writeTimeout is cut off.
+// events writes server-sent events. A client that does not take maxPiece of one within writeTimeout is cut off.
 type events struct {
 	w       http.ResponseWriter
 	control *http.ResponseController

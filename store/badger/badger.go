@@ -111,6 +111,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, log: opts.Logger, quiet: make(chan struct{}), merges: newPace()}
 	s.gate.drained = func() { close(s.quiet) }
 	if err := s.open(opts); err != nil {
+		s.merges.end()
 		s.release() // Its errors would only distract from the first.
 		return nil, fmt.Errorf("open store in %s: %w", dir, err)
 	}
@@ -327,10 +328,10 @@ func (s *Store) Close() error {
 	if !s.gate.shut() {
 		return nil
 	}
+	s.merges.end() // a commit may wait for one
 	<-s.quiet
 	s.presence.close()
 	s.idle.end()
-	s.merges.end()
 	if s.failed.Load() != nil {
 		return nil // whoever was told knows that what it had written last is uncertain
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
+func waiting(n int) func() int { return func() int { return n } }
+
 func TestTablesAreWrittenOneAfterTheOtherUnlessManyWait(t *testing.T) {
 	const took = 20 * time.Millisecond
 	for tables, each := range map[int]time.Duration{ // how long later each begins than the one before
@@ -23,7 +25,7 @@ func TestTablesAreWrittenOneAfterTheOtherUnlessManyWait(t *testing.T) {
 			p, began := newPace(), time.Now()
 			var all sync.WaitGroup
 			for range 5 {
-				all.Go(func() { p.wait(took, tables) })
+				all.Go(func() { p.wait(took, waiting(tables)) })
 			}
 			all.Wait()
 			if took := time.Since(began); took != 4*each {
@@ -33,16 +35,43 @@ func TestTablesAreWrittenOneAfterTheOtherUnlessManyWait(t *testing.T) {
 	}
 }
 
+func TestWhatStoodStillForLongIsNotWaitedForAsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, began := newPace(), time.Now()
+		p.wait(time.Hour, waiting(0))
+		p.wait(time.Hour, waiting(0))
+		if took := time.Since(began); took != restShare*longest {
+			t.Errorf("a table is begun %v after one that took an hour", took)
+		}
+	})
+}
+
+func TestNobodyWaitsOnOnceItIsUrgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, began := newPace(), time.Now()
+		p.wait(longest, waiting(0))
+		p.wait(longest, func() int {
+			if time.Since(began) > longest {
+				return urgent
+			}
+			return 0
+		})
+		if took := time.Since(began); took > longest+lookAgain {
+			t.Errorf("a table is begun %v later, %v after it had become urgent", took, took-longest)
+		}
+	})
+}
+
 func TestAClosingStoreWaitsForNoPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, began := newPace(), time.Now()
-		p.wait(time.Hour, 0)
+		p.wait(longest, waiting(0))
 		var all sync.WaitGroup
-		all.Go(func() { p.wait(time.Hour, 0) })
+		all.Go(func() { p.wait(longest, waiting(0)) })
 		synctest.Wait()
 		p.end()
 		all.Wait()
-		p.wait(time.Hour, 0)
+		p.wait(longest, waiting(0))
 		if took := time.Since(began); took != 0 {
 			t.Errorf("merges waited for %v more", took)
 		}
