@@ -457,7 +457,7 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	if r.Parked() && len(r.wanted) > 0 { // nobody waits for a source
 		r.spoilFilling()
 	}
-	if r.passOn() {
+	if r.passOn() || r.table.Tidy() {
 		return true, nil
 	}
 	if r.saving == nil && !r.fills() && r.saveDue(now) {

@@ -3,8 +3,7 @@ package hot
 import (
 	"bytes"
 	"encoding/binary"
-
-	"github.com/cespare/xxhash/v2"
+	"slices"
 )
 
 // Limits of what is kept of the tree.
@@ -28,9 +27,10 @@ type cache struct {
 	limit  int // bytes
 	unpack func(key, packed []byte) Record
 
-	records    map[string]*Version // those that are kept as they are
-	home       *slot               // the place of all of these: another one once all were forgotten
+	index      *index // has those that are kept as they are, and others
+	home       *slot  // the place of all of these: another one once all were forgotten
 	young, old generation
+	forgotten  []place   // that the index may still have
 	packed     [2]*pages // the young ones and the old ones
 	scratch    []byte
 }
@@ -50,16 +50,16 @@ type place struct {
 	bytes int
 }
 
-func newCache(limit int, unpack func(key, packed []byte) Record) cache {
-	c := cache{limit: limit, unpack: unpack, packed: [2]*pages{newPages(), newPages()}}
-	c.clear()
-	return c
+func newCache(limit int, x *index, unpack func(key, packed []byte) Record) cache {
+	return cache{
+		limit: limit, index: x, unpack: unpack, home: &slot{layer: &layer{}}, packed: [2]*pages{newPages(), newPages()},
+	}
 }
 
 // clear forgets what is kept as it is.
 func (c *cache) clear() {
-	c.records, c.home = map[string]*Version{}, &slot{layer: &layer{}}
-	c.young, c.old = generation{}, generation{}
+	c.forgotten = slices.Concat(c.forgotten, c.old.order, c.young.order)
+	c.home, c.young, c.old = &slot{layer: &layer{}}, generation{}, generation{}
 }
 
 // setLimit bounds what is kept. What is beyond a lower limit goes at once, as no record may come that would push it
@@ -86,49 +86,47 @@ func (c *cache) held() int {
 	return bytes
 }
 
-// find returns a record that is kept as it is; nil if it is not.
-func (c *cache) find(key []byte) Record {
-	v := c.records[string(key)]
-	if v == nil {
-		return nil
-	}
-	if c.generationOf(v) == &c.old {
+// touch takes note that a record was found.
+func (c *cache) touch(v *Version) {
+	if v.in == c.home && c.generationOf(v) == &c.old {
 		c.old.leave(v)
 		c.enter(v)
 	}
-	return v.of
 }
 
 // unpacked returns a record that is packed, which no longer is; nil if none is.
-func (c *cache) unpacked(key []byte) Record {
-	sum := xxhash.Sum64(key)
+func (c *cache) unpacked(hash uint64, key []byte) Record {
 	for _, p := range c.packed {
-		if body, has := p.find(sum, key); has {
+		if body, has := p.find(hash, key); has {
 			r := c.unpack(key, body)
 			v := r.version()
 			v.of, v.stored = r, true
-			delete(p.at, sum)
-			c.add(r)
+			delete(p.at, hash)
+			c.add(hash, v)
 			return r
 		}
 	}
 	return nil
 }
 
-// add keeps a record as it is.
-func (c *cache) add(r Record) {
-	if r.Size() > max(maxPacked, c.limit/keptShare) || c.limit <= 0 {
+// add keeps a record as it is, which the index does not have.
+func (c *cache) add(hash uint64, v *Version) {
+	if !c.fits(v.of) {
 		return
 	}
-	v := r.version()
-	v.in = c.home
-	c.records[r.Key()] = v
+	c.index.put(hash, v, nil)
 	c.enter(v)
+}
+
+// fits reports whether a record may be kept as it is.
+func (c *cache) fits(r Record) bool {
+	return c.limit > 0 && r.Size() <= max(maxPacked, c.limit/keptShare)
 }
 
 // enter makes a record the youngest of those that are kept as they are.
 func (c *cache) enter(v *Version) {
 	y := &c.young
+	v.in = c.home
 	v.nth = y.first + uint32(len(y.order))
 	y.order = append(y.order, place{v, v.of.Size() + keptBytes})
 	y.bytes += y.order[len(y.order)-1].bytes
@@ -161,56 +159,57 @@ func (c *cache) age(came, full int) {
 		p := o.order[o.passed]
 		o.order[o.passed] = place{}
 		o.passed, o.left = o.passed+1, o.left+p.bytes
-		if p.v != nil {
-			delete(c.records, p.v.of.Key())
-			c.pack(p.v.of)
+		if p.v == nil {
+			continue
+		}
+		hash := c.index.hash(p.v.of.Key())
+		if c.pack(hash, p.v.of); !p.v.leaves {
+			c.index.remove(hash, p.v)
 		}
 	}
 }
 
 // drop keeps a record no longer, and returns whether it was kept. It is told the newest version that is
 // not packed, nil if there is none: while the tree does not have that, none is kept.
-func (c *cache) drop(key string, last *Version) (was bool) {
+func (c *cache) drop(hash uint64, key string, last *Version) (was bool) {
 	switch {
 	case last != nil && last.in == c.home:
-		delete(c.records, key)
 		c.generationOf(last).leave(last)
 		return true
 	case last != nil && !last.stored:
 		return false
 	}
-	sum := xxhash.Sum64String(key)
 	for _, p := range c.packed {
-		if _, some := p.at[sum]; !some { // as a rule: without a copy of the key
+		if _, some := p.at[hash]; !some { // as a rule: without a copy of the key
 			continue
 		}
-		if _, has := p.find(sum, []byte(key)); has {
-			delete(p.at, sum)
+		if _, has := p.find(hash, []byte(key)); has {
+			delete(p.at, hash)
 			was = true
 		}
 	}
 	return was
 }
 
-// stored keeps a record that the tree has now.
+// stored keeps a record that the tree has now, and that the index has.
 func (c *cache) stored(r Record) {
-	if r.Size() > maxPacked && !r.Vacant() {
-		c.add(r)
-	} else {
-		c.pack(r)
+	if r.Size() <= maxPacked || r.Vacant() {
+		c.pack(c.index.hash(r.Key()), r)
+	} else if c.fits(r) {
+		c.enter(r.version())
 	}
 }
 
 // pack keeps a record packed. That nothing is there anybody can find out again: of what comes and goes under
 // names of its own, as in a queue, all that ever was would be kept.
-func (c *cache) pack(r Record) {
+func (c *cache) pack(hash uint64, r Record) {
 	r.version().in = nil
 	if r.Size() > maxPacked || c.limit <= 0 || r.Vacant() {
 		return
 	}
 	young, key := c.packed[0], r.Key()
 	c.scratch = r.Pack(append(binary.AppendUvarint(c.scratch[:0], uint64(len(key))), key...))
-	young.add(xxhash.Sum64String(key), c.scratch, min(pageBytes, c.limit/16))
+	young.add(hash, c.scratch, min(pageBytes, c.limit/16))
 	if young.bytes >= c.limit/2*(liveShare-1)/liveShare {
 		c.packed[0], c.packed[1] = c.packed[1], young
 		c.packed[0].reset(c.limit / 2)
@@ -247,7 +246,7 @@ func (p *pages) reset(limit int) {
 	p.last, p.bytes = 0, 0
 }
 
-func (p *pages) add(sum uint64, record []byte, size int) {
+func (p *pages) add(hash uint64, record []byte, size int) {
 	for p.last < len(p.pages) && cap(p.pages[p.last])-len(p.pages[p.last]) < len(record) {
 		p.last++
 	}
@@ -259,13 +258,13 @@ func (p *pages) add(sum uint64, record []byte, size int) {
 	page := &p.pages[p.last]
 	from := len(*page)
 	*page = append(*page, record...)
-	p.at[sum] = span{uint32(p.last), uint32(from), uint32(len(*page))}
+	p.at[hash] = span{uint32(p.last), uint32(from), uint32(len(*page))}
 	p.bytes += len(record) + packedBytes
 }
 
 // find returns what is packed of a record beside its key, which is valid until the next change.
-func (p *pages) find(sum uint64, key []byte) (body []byte, has bool) {
-	at, has := p.at[sum]
+func (p *pages) find(hash uint64, key []byte) (body []byte, has bool) {
+	at, has := p.at[hash]
 	if !has {
 		return nil, false
 	}

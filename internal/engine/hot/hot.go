@@ -21,6 +21,7 @@
 package hot
 
 import (
+	"hash/maphash"
 	"slices"
 	"sort"
 	"strings"
@@ -60,6 +61,7 @@ type Version struct {
 	in     *slot  // of a layer, or cache.home, as long as it is certain to be the newest: see Current
 	stored bool   // the tree has it
 	keep   bool   // when the tree has it, unless another came in its place
+	leaves bool   // it is one of Table.leaving, or of Table.left
 	timed  bool   // its slot is one of its layer's times
 	nth    uint32 // of those that are kept as they are
 }
@@ -83,7 +85,10 @@ type Table struct {
 	// Where a version was put over another since the last snapshot, and since the one before it.
 	fresh, aging []*slot
 
-	kept cache
+	index   index
+	kept    cache
+	leaving []*Version // stored, of the sealed layer: the index has them for it
+	left    []*Version // that it may have still, though that layer is gone
 }
 
 // layers are the one that is written to, and the sealed one below it, if there is any.
@@ -93,8 +98,8 @@ type layers [2]*layer
 // there in about limit bytes, packed if it was not touched for long, and forgotten then if it is vacant. unpack returns what a record
 // was, from its key and what Pack appended; it keeps neither.
 func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) Record) *Table {
-	t := &Table{base: newBase(tree), seq: 1, layers: layers{newLayer(0)}}
-	t.kept = newCache(int(limit), unpack)
+	t := &Table{base: newBase(tree), seq: 1, layers: layers{{}}, index: newIndex()}
+	t.kept = newCache(int(limit), &t.index, unpack)
 	return t
 }
 
@@ -105,18 +110,13 @@ func (t *Table) SetLimit(bytes int64) { t.kept.setLimit(int(bytes)) }
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
 // is newer than the tree.
 func (t *Table) Find(key []byte) Record {
-	if v := t.layers[0].slots[string(key)].last(); v != nil { // first: what is written is written again
-		return v.of
+	hash := maphash.Bytes(t.index.seed, key)
+	v := find(&t.index, hash, key)
+	if v == nil {
+		return t.kept.unpacked(hash, key)
 	}
-	if r := t.kept.find(key); r != nil {
-		return r
-	}
-	if below := t.layers[1]; below != nil {
-		if v := below.slots[string(key)].last(); v != nil {
-			return v.of
-		}
-	}
-	return t.kept.unpacked(key)
+	t.kept.touch(v)
+	return v.of
 }
 
 // Current reports whether a record that was found or put is certain to be the newest version still:
@@ -128,16 +128,18 @@ func (t *Table) Current(r Record) bool {
 
 // Keep keeps a record that the tree has, and Find did not find.
 func (t *Table) Keep(r Record) {
-	v := r.version()
-	v.of, v.stored = r, true
-	t.kept.add(r)
+	v, hash := r.version(), t.index.hash(r.Key())
+	if find(&t.index, hash, r.Key()) == nil {
+		v.of, v.stored = r, true
+		t.kept.add(hash, v)
+	}
 }
 
 // Forget lets go what is packed of a record that Find found: of one that a checkpoint has written, while the sealed
 // layer has it too. So what its owner noted of it since then is not lost with the layer.
 func (t *Table) Forget(r Record) {
 	if v := r.version(); v.in == nil {
-		t.kept.drop(r.Key(), v)
+		t.kept.drop(t.index.hash(r.Key()), r.Key(), v)
 	}
 }
 
@@ -147,30 +149,22 @@ func (t *Table) Forget(r Record) {
 func (t *Table) Put(r, last Record, keep bool) {
 	v, top, key := r.version(), t.layers[0], r.Key()
 	v.of, v.seq, v.keep = r, t.seq, keep
-	was := t.newest(key, last)
+	hash := t.index.hash(key)
+	var was *Version
+	if last != nil && t.Current(last) {
+		was = last.version()
+	} else {
+		was = find(&t.index, hash, key)
+	}
+	t.index.put(hash, v, was)
 	if was != nil && was.in != nil && was.in.layer == top {
 		t.replace(v, was, was.in)
 		return
 	}
-	if t.kept.drop(key, was) {
+	if t.kept.drop(hash, key, was) {
 		v.keep = true
 	}
 	t.replace(v, was, top.add(key))
-}
-
-// newest returns the newest version of a record: the one that is named, if that is current. It is nil
-// if memory has none, or has it packed alone.
-func (t *Table) newest(key string, named Record) *Version {
-	if named != nil && t.Current(named) {
-		return named.version()
-	}
-	if v := t.layers[0].slots[key].last(); v != nil {
-		return v
-	}
-	if v := t.kept.records[key]; v != nil || t.layers[1] == nil {
-		return v
-	}
-	return t.layers[1].slots[key].last()
 }
 
 // replace puts a version in place of the last one, at its slot of the layer that is written to.
@@ -256,7 +250,7 @@ func (t *Table) Bytes() int64 {
 
 // Seal seals what there is that the tree does not have. Nothing may be sealed.
 func (t *Table) Seal() Sealed {
-	t.layers = layers{newLayer(len(t.layers[0].slots) / 2), t.layers[0]}
+	t.layers = layers{{}, t.layers[0]}
 	t.layers[1].sealed = true
 	return Sealed{t.layers[1]}
 }
@@ -267,6 +261,9 @@ func (t *Table) Stored(r Record) {
 	if v.stored {
 		return
 	}
+	if v.in != nil { // nothing came in its place
+		v.leaves, t.leaving = true, append(t.leaving, v)
+	}
 	v.stored, v.in = true, nil
 	t.layers[1].bytes -= int64(r.Size())
 	if v.keep {
@@ -275,10 +272,44 @@ func (t *Table) Stored(r Record) {
 	}
 }
 
-// Unseal drops what is sealed: the tree has all of it. See Rebase.
+// Unseal drops what is sealed: the tree has all of it. See Rebase and Tidy.
 func (t *Table) Unseal(tree store.Snapshot) {
 	t.layers[1] = nil
+	t.left, t.leaving = slices.Concat(t.left, t.leaving), nil
 	t.Rebase(tree)
+}
+
+// Tidy lets go some of what is no longer kept, which is found until then. It reports whether there is more.
+func (t *Table) Tidy() (more bool) {
+	for _, v := range some(&t.left) {
+		v.leaves = false
+		t.letGo(v)
+	}
+	for _, p := range some(&t.kept.forgotten) {
+		if p.v != nil && !p.v.leaves {
+			t.letGo(p.v)
+		}
+	}
+	return len(t.left)+len(t.kept.forgotten) > 0
+}
+
+// some takes some of a list, which is given up once it has none.
+func some[T any](all *[]T) []T {
+	n := min(len(*all), tidied)
+	out := (*all)[:n]
+	if *all = (*all)[n:]; len(*all) == 0 {
+		*all = nil
+	}
+	return out
+}
+
+// tidied is how many are let go at once.
+const tidied = 512
+
+func (t *Table) letGo(v *Version) {
+	if !t.Current(v.of) {
+		t.index.remove(t.index.hash(v.of.Key()), v)
+	}
 }
 
 // Rebase goes on from a newer snapshot of the tree, which it takes over.

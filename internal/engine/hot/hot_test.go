@@ -1,16 +1,17 @@
 package hot
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
-	"runtime"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/peerd/peerd/store"
 	"pgregory.net/rapid"
 )
@@ -114,7 +115,7 @@ var limits = rapid.SampledFrom([]int64{0, 1000, 10_000})
 // step does one thing.
 func (w *world) step(t *rapid.T) {
 	key, look := fmt.Sprint("k", rapid.IntRange(0, 12).Draw(t, "key")), rapid.Bool().Draw(t, "look")
-	switch rapid.IntRange(0, 12).Draw(t, "step") {
+	switch rapid.IntRange(0, 13).Draw(t, "step") {
 	default:
 		w.written++
 		w.newest[key] = w.written
@@ -168,6 +169,8 @@ func (w *world) step(t *rapid.T) {
 		if r := w.Find([]byte(key)); r != nil {
 			w.Forget(r)
 		}
+	case 13:
+		w.Tidy()
 	}
 	for i := range w.shots {
 		w.check(t, i)
@@ -184,9 +187,14 @@ func (w *world) step(t *rapid.T) {
 			w.found = append(w.found, r)
 		}
 	}
-	for key := range w.kept.records {
-		if _, written := w.newest[key]; !written {
-			t.Fatalf("%q is kept, and was never put", key)
+	seen := map[string]bool{}
+	for v := range w.index.all() {
+		key := v.of.Key()
+		if _, written := w.newest[key]; !written || seen[key] {
+			t.Fatalf("%q is in the index twice, or was never put", key)
+		}
+		if seen[key] = true; !w.Current(v.of) && (!v.stored || !v.leaves && !slices.Contains(w.forgotten(), v)) {
+			t.Fatalf("%v is in the index for ever", v.of)
 		}
 	}
 	w.found = slices.DeleteFunc(w.found, func(r *record) bool {
@@ -205,20 +213,22 @@ func (w *world) places(t *rapid.T, key string, newest int) {
 		if l == nil || len(unwritten) > 0 { // what is below is older
 			continue
 		}
-		if v := l.slots[key].last(); v != nil && v.stored {
+		if v := l.get(key).last(); v != nil && v.stored {
 			written = append(written, v.of)
 		} else if v != nil {
 			unwritten = append(unwritten, v.of)
 		}
 	}
-	if v := w.kept.records[key]; v != nil {
+	hash := w.index.hash(key)
+	indexed := find(&w.index, hash, key)
+	if v := indexed; v != nil && v.in == w.kept.home {
 		kept = append(kept, v.of)
-		if g := w.kept.generationOf(v); g.order[v.nth-g.first].v != v || v.in != w.kept.home || !v.stored {
+		if g := w.kept.generationOf(v); g.order[v.nth-g.first].v != v || !v.stored {
 			t.Fatalf("%q is kept at %d, where others are, or as what the tree has not", key, v.nth)
 		}
 	}
 	for _, p := range w.kept.packed {
-		if body, has := p.find(xxhash.Sum64String(key), []byte(key)); has {
+		if body, has := p.find(hash, []byte(key)); has {
 			kept = append(kept, unpack([]byte(key), body))
 		}
 	}
@@ -230,11 +240,24 @@ func (w *world) places(t *rapid.T, key string, newest int) {
 			t.Fatalf("%v is current, and nowhere", r)
 		}
 	}
+	if len(unwritten)+len(written) > 0 && indexed == nil {
+		t.Fatalf("%q is in a layer, and not in the index", key)
+	} else if indexed != nil {
+		kept = append(kept, indexed.of)
+	}
 	for _, r := range slices.Concat(unwritten, written, kept) {
 		if r.(*record).value != newest {
 			t.Fatalf("%q is %d, and %v is in one place", key, newest, r)
 		}
 	}
+}
+
+// forgotten returns what is kept no longer, because of a lower limit.
+func (w *world) forgotten() (out []*Version) {
+	for _, p := range w.kept.forgotten {
+		out = append(out, p.v)
+	}
+	return out
 }
 
 // store has the tree take some of what is sealed, from a key on, and not the end of it.
@@ -285,6 +308,13 @@ func TestEachSnapshotHasWhatThereWasThen(t *testing.T) {
 		sealed := w.Seal()
 		w.sealed = &sealed
 		w.checkpoint()
+		for w.Tidy() {
+		}
+		for v := range w.index.all() {
+			if v.in != w.kept.home {
+				t.Fatalf("%v is in the index, and nowhere else", v.of)
+			}
+		}
 		if w.Bytes() != 0 || w.Len() != 0 || !maps.Equal(w.tree, w.newest) {
 			t.Fatalf("%d bytes, %d records are left; the tree has %v of %v",
 				w.Bytes(), w.Len(), w.tree, w.newest)
@@ -310,7 +340,7 @@ func TestAHotRecordHasNoMoreVersionsThanAreSeen(t *testing.T) {
 		}
 		last = s
 		versions := 0
-		for v := w.layers[0].slots["k"].last(); v != nil; v = v.older.Load() {
+		for v := w.layers[0].get("k").last(); v != nil; v = v.older.Load() {
 			versions++
 		}
 		if versions > 3 { // the newest, what was published before it, and what is held
@@ -391,6 +421,7 @@ func TestALargeRecordIsKeptAsItIs(t *testing.T) {
 	sealed := w.Seal()
 	sealed.From("", func(r Record) bool { w.Stored(r); return true })
 	w.Unseal(&tree{})
+	w.Tidy()
 	if r, _ := w.Find([]byte("large")).(*record); r == nil || r.value != 3 {
 		t.Errorf("what was written and stored is found as %v", r)
 	}
@@ -428,6 +459,8 @@ func TestALowerLimitForgetsWhatIsBeyond(t *testing.T) {
 		t.Fatalf("what was kept last is found as %v", held)
 	}
 	w.SetLimit(100)
+	for w.Tidy() {
+	}
 	if bytes := keptOf500(&w.kept); bytes > 100 || w.Find([]byte(key)) != nil || w.Current(held) {
 		t.Errorf("%d bytes are held, %v is found, and what was there is current: %v", bytes, w.Find([]byte(key)),
 			w.Current(held))
@@ -560,28 +593,108 @@ func TestWhatIsSealedComesInOrder(t *testing.T) {
 	}
 }
 
-// TestALayerHasRoomForHalfOfTheLast: to grow, its map would hash each key again.
-func TestALayerHasRoomForHalfOfTheLast(t *testing.T) {
-	const n = 30_000
+// all goes through what is in an index.
+func (x *index) all() iter.Seq[*Version] {
+	return func(yield func(*Version) bool) {
+		for i, s := range x.segments {
+			if i > 0 && s == x.segments[i-1] {
+				continue
+			}
+			for _, p := range s.places {
+				if p.v != nil && !yield(p.v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// TestTheIndexHasWhatIsPutUntilItIsRemoved, however it grew, and has room for all of it.
+func TestTheIndexHasWhatIsPutUntilItIsRemoved(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x, has := newIndex(), map[string]*Version{}
+		keys := rapid.SampledFrom([]int{10, 300, 3000}).Draw(t, "keys")
+		draw := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		for range 4 * keys {
+			key := fmt.Sprint(draw.IntN(keys))
+			hash, was := x.hash(key), has[key]
+			if draw.IntN(3) == 0 {
+				x.remove(hash, cmp.Or(was, &Version{}))
+				delete(has, key)
+				continue
+			}
+			v := &Version{of: &record{key: key}}
+			has[key] = v
+			x.put(hash, v, was)
+		}
+		count := 0
+		for v := range x.all() {
+			if count++; has[v.of.Key()] != v {
+				t.Fatalf("%v is in the index, and %v was put last", v.of, has[v.of.Key()])
+			}
+		}
+		for i := range keys {
+			key := fmt.Sprint(i)
+			if v := find(&x, x.hash(key), key); v != has[key] || v != find(&x, x.hash(key), []byte(key)) {
+				t.Fatalf("at %q %v is found, and %v was put", key, v, has[key])
+			}
+		}
+		if count != len(has) {
+			t.Fatalf("%d are in the index, and %d were put", count, len(has))
+		}
+	})
+}
+
+// TestWhatIsPutOverTheStoredStaysFound while what the last checkpoint wrote is let go.
+func TestWhatIsPutOverTheStoredStaysFound(t *testing.T) {
+	const n = 2 * tidied
 	table := NewTable(&tree{}, 1000, unpack)
 	defer table.Close()
-	var took [3]uint64 // bytes for what is put beside the records
-	for round := range took {
-		records := make([]record, n)
-		for i := range records {
-			records[i].key = fmt.Sprint(i)
-		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for i := range records {
-			table.Put(&records[i], nil, false)
-		}
-		runtime.ReadMemStats(&after)
-		took[round] = after.TotalAlloc - before.TotalAlloc
-		table.Seal()
-		table.Unseal(&tree{})
+	for i := range n {
+		table.Put(&record{key: fmt.Sprint(i), value: i}, nil, false)
 	}
-	if most := took[0] - 20*n; took[1] > most || took[2] > most {
-		t.Errorf("%d bytes are allocated for three layers of as many places each", took)
+	table.Seal().From("", func(r Record) bool { table.Stored(r); return true })
+	table.Unseal(&tree{})
+	if !table.Tidy() {
+		t.Error("all is let go at once")
+	}
+	for i := range n / 4 {
+		table.Put(&record{key: fmt.Sprint(4 * i), value: -i}, nil, false)
+	}
+	for table.Tidy() {
+	}
+	for i := range n {
+		switch r, _ := table.Find([]byte(fmt.Sprint(i))).(*record); {
+		case i%4 == 0 && (r == nil || r.value != -i/4), i%4 != 0 && r != nil:
+			t.Fatalf("%d is found as %v", i, r)
+		}
+	}
+}
+
+// TestWhatIsStoredIsFoundUntilTheTreeIsNewer, though it is kept no longer: who asks the tree that is below would
+// be told what was there before.
+func TestWhatIsStoredIsFoundUntilTheTreeIsNewer(t *testing.T) {
+	for _, how := range []string{"pushed out", "forgotten"} {
+		table := NewTable(&tree{}, 4<<20, unpack)
+		table.Put(&record{key: "large", size: 2 * maxPacked}, nil, true)
+		table.Seal().From("", func(r Record) bool { table.Stored(r); return true })
+		if how == "forgotten" {
+			table.SetLimit(100)
+		}
+		for i := range 4000 {
+			table.Keep(&record{key: fmt.Sprint(i), size: 200})
+		}
+		for table.Tidy() {
+		}
+		if r := table.Find([]byte("large")); r == nil || table.Current(r) {
+			t.Errorf("%s: it is not found, or said to be kept", how)
+		}
+		table.Unseal(&tree{})
+		for table.Tidy() {
+		}
+		if table.Find([]byte("large")) != nil {
+			t.Errorf("%s: it is found for ever", how)
+		}
+		table.Close()
 	}
 }

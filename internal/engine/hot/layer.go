@@ -10,20 +10,19 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// layer is records by their keys. Its owner finds them by one look-up, and so do others, who hold
-// mu meanwhile. Their order is a B-tree, which new ones are taken into when somebody asks for it,
+// layer is records in the order of their keys. Its owner finds them by the index of all that memory has. The
+// order is a B-tree, which new ones are taken into when somebody asks for it,
 // or many have come: most layers are read in order only once, by a checkpoint.
 type layer struct {
 	len    int   // records that have versions
+	slots  int   // and places for such
 	bytes  int64 // of what the tree does not have
 	sealed bool
 	times  times  // only the owner's, but for the copies that snapshots have
 	spare  []slot // room for the next ones, the owner's
-	room   int    // for how many slots there is room at the beginning
 
-	mu     sync.RWMutex // guards what follows, but for the owner's reading of slots: nobody else writes them
-	slots  map[string]*slot
-	fresh  []*slot // of slots, that are not in order yet
+	mu     sync.RWMutex // guards what follows
+	fresh  []*slot      // that are not in order yet
 	sorted btree.Map[string, *slot]
 }
 
@@ -77,13 +76,8 @@ func (n *slot) last() *Version {
 	return n.newest.Load()
 }
 
-// mostRoom is for how many slots a layer has room at its beginning, at most: it is made in one step.
-const mostRoom = 1 << 15
-
-func newLayer(room int) *layer { return &layer{room: min(room, mostRoom)} }
-
 // size returns how many bytes it takes with what the tree does not have. Only the owner calls it.
-func (l *layer) size() int64 { return l.bytes + slotBytes*int64(len(l.slots)) }
+func (l *layer) size() int64 { return l.bytes + slotBytes*int64(l.slots) }
 
 // at returns the version that a snapshot sees; nil if that is none, or no slot.
 func (n *slot) at(seq uint64) Record {
@@ -103,12 +97,9 @@ func (l *layer) add(key string) *slot {
 	n := &l.spare[0]
 	l.spare = l.spare[1:]
 	n.key, n.layer = key, l
+	l.slots++
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.slots == nil { // to grow, it would look at each key again
-		l.slots = make(map[string]*slot, l.room)
-	}
-	l.slots[key] = n
 	if l.fresh = append(l.fresh, n); len(l.fresh) >= maxFresh {
 		l.sort()
 	}
@@ -126,16 +117,8 @@ func (l *layer) sort() {
 	l.fresh = l.fresh[:0]
 }
 
-// get returns the slot of a key; nil if there is none. Anyone may call it.
-func (l *layer) get(key string) *slot {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.slots[key]
-}
-
-// from appends the slots at a key and beyond it to out, in their order, until that is full.
-// Anyone may call it.
-func (l *layer) from(key string, out []*slot) []*slot {
+// ordered returns with mu held for reading, and in order what was there when it was called.
+func (l *layer) ordered() {
 	l.mu.RLock()
 	if len(l.fresh) > 0 {
 		l.mu.RUnlock()
@@ -144,6 +127,20 @@ func (l *layer) from(key string, out []*slot) []*slot {
 		l.mu.Unlock()
 		l.mu.RLock()
 	}
+}
+
+// get returns the slot of a key; nil if there is none. Anyone may call it.
+func (l *layer) get(key string) *slot {
+	l.ordered()
+	defer l.mu.RUnlock()
+	n, _ := l.sorted.Get(key)
+	return n
+}
+
+// from appends the slots at a key and beyond it to out, in their order, until that is full.
+// Anyone may call it.
+func (l *layer) from(key string, out []*slot) []*slot {
+	l.ordered()
 	defer l.mu.RUnlock()
 	l.sorted.Ascend(key, func(_ string, n *slot) bool {
 		if len(out) == cap(out) {
