@@ -138,15 +138,11 @@ func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
 // An increment looks at two records or three: the sums over its key, what was counted on the
 // string unless one share is all of that, and this replica's share. Who has found the first finds
 // the others by it, for as long as they are what memory has newest: without a look-up of each,
-// whose places all have to be fetched. Only the last maxNear counters that were counted on have
-// that, as what is found so is held though memory may have let it go.
-
-// maxNear bounds the keys beside whose sums there is a near.
-const maxNear = 1 << 14
+// whose places all have to be fetched. What is found so is held though memory may have let it go, as long
+// as it has the sums decoded: a record or two for each of those.
 
 // near is where memory has what is counted on the key's own string.
 type near struct {
-	used  bool           // by one of the last: else nothing is kept here
 	count *item          // the record of what was counted; nil if that is not known
 	share *item          // a share, as a rule this replica's
 	owner crdt.ReplicaID // of the share, if it was found as the sole one
@@ -160,17 +156,12 @@ func (g *group) nearBy(a dotted.Address) *near {
 		dotted.Type(a[last]) != dotted.StringType() {
 		return nil
 	}
-	n := &s.sums.near
-	if !n.used {
-		n.used = true
-		g.r.nears.add(s.sums)
-	}
-	return n
+	return &s.sums.near
 }
 
 // counted takes note of what was counted now.
 func (n *near) counted(it *item) {
-	if n != nil && n.used {
+	if n != nil {
 		it.sums.after, n.count = n.count, it
 	}
 }
@@ -185,7 +176,7 @@ func (g *group) nearShare(a dotted.Address) *near {
 
 // shared takes note of a share as it is now.
 func (n *near) shared(it *item, owner crdt.ReplicaID) {
-	if n != nil && n.used {
+	if n != nil {
 		n.share, n.owner = it, owner
 	}
 }
@@ -229,22 +220,6 @@ func (g *group) holdItem(a dotted.Address, it *item) *cellState {
 	g.hold(c)
 	g.r.spend(workOf(len(c.address) + weightOf(c.stored)))
 	return c
-}
-
-// nears are the sums that have a near, the oldest of which loses it to the next.
-type nears struct {
-	of   []*sums
-	next int
-}
-
-func (n *nears) add(s *sums) {
-	if len(n.of) < maxNear {
-		n.of = append(n.of, s)
-		return
-	}
-	n.of[n.next].near = near{}
-	n.of[n.next] = s
-	n.next = (n.next + 1) % maxNear
 }
 
 // forgetCounts makes it that nothing was written to, nor counted on, any string under prefix, of

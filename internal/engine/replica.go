@@ -253,7 +253,6 @@ type replica struct {
 	expiring   expiring
 	guards     *Guards
 
-	nears       nears
 	spareGroup  *groupMemory // see maxSpare
 	spareUndo   []undo
 	spareFields crdt.Fields  // of a transaction that is over
