@@ -1,8 +1,8 @@
 package hot
 
 import (
-	"bytes"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 )
 
@@ -11,10 +11,9 @@ const (
 	keptShare   = 256     // of the room may be one record's; larger ones are not kept
 	maxPacked   = 4 << 10 // bytes; larger ones are not packed
 	keptBytes   = 64      // that one takes beside its own
-	packedBytes = 40      // that one takes which is packed: its place, and its length
+	packedBytes = 34      // that one takes which is packed: its place, and two lengths
 	liveShare   = 8       // of the room is for records that are not packed
-	pageBytes   = 64 << 10
-	mostCleared = 1 << 16 // entries of a map that are cleared at once; a larger one is left to the collector
+	pageBytes   = 1 << 16 // at most, so that two bytes say where in a page
 )
 
 // cache keeps records that the tree has. Those that were found or read last are kept as they are. What
@@ -27,8 +26,9 @@ type cache struct {
 	limit  int // bytes
 	unpack func(key, packed []byte) Record
 
-	index      *index // has those that are kept as they are, and others
-	home       *slot  // the place of all of these: another one once all were forgotten
+	seed       maphash.Seed
+	decoded    index[*Version] // those that are kept as they are, and all that is in a layer
+	home       *slot           // the place of all of these: another one once all were forgotten
 	young, old generation
 	forgotten  []place   // that the index may still have
 	packed     [2]*pages // the young ones and the old ones
@@ -50,10 +50,18 @@ type place struct {
 	bytes int
 }
 
-func newCache(limit int, x *index, unpack func(key, packed []byte) Record) cache {
+func newCache(limit int, unpack func(key, packed []byte) Record) cache {
 	return cache{
-		limit: limit, index: x, unpack: unpack, home: &slot{layer: &layer{}}, packed: [2]*pages{newPages(), newPages()},
+		limit: limit, unpack: unpack, seed: maphash.MakeSeed(), home: &slot{layer: &layer{}},
+		packed: [2]*pages{{}, {}},
 	}
+}
+
+func (c *cache) hash(key string) uint64 { return maphash.String(c.seed, key) }
+
+// find returns the newest version of a record, if memory has it as it is; else nil.
+func (c *cache) find(hash uint64, key string) *Version {
+	return c.decoded.find(hash, func(v *Version) bool { return v.of.Key() == key })
 }
 
 // clear forgets what is kept as it is.
@@ -70,7 +78,7 @@ func (c *cache) setLimit(limit int) {
 		return
 	}
 	for i := len(c.packed) - 1; i >= 0 && c.held() > limit; i-- {
-		c.packed[i] = newPages()
+		c.packed[i] = &pages{}
 	}
 	if c.held() > limit {
 		c.clear()
@@ -81,7 +89,7 @@ func (c *cache) setLimit(limit int) {
 func (c *cache) held() int {
 	bytes := c.young.bytes + c.old.bytes - c.old.left
 	for _, p := range c.packed {
-		bytes += p.held + packedBytes*len(p.at)
+		bytes += p.held + packedBytes*p.at.len
 	}
 	return bytes
 }
@@ -97,24 +105,27 @@ func (c *cache) touch(v *Version) {
 // unpacked returns a record that is packed, which no longer is; nil if none is.
 func (c *cache) unpacked(hash uint64, key []byte) Record {
 	for _, p := range c.packed {
-		if body, has := p.find(hash, key); has {
-			r := c.unpack(key, body)
-			v := r.version()
-			v.of, v.stored = r, true
-			delete(p.at, hash)
-			c.add(hash, v)
-			return r
+		at := find(p, hash, key)
+		if at == 0 {
+			continue
 		}
+		_, body := p.record(at)
+		r := c.unpack(key, body)
+		v := r.version()
+		v.of, v.stored = r, true
+		p.at.remove(hash, at)
+		c.add(hash, v)
+		return r
 	}
 	return nil
 }
 
-// add keeps a record as it is, which the index does not have.
+// add keeps a record as it is, which is not decoded so far.
 func (c *cache) add(hash uint64, v *Version) {
 	if !c.fits(v.of) {
 		return
 	}
-	c.index.put(hash, v, nil)
+	c.decoded.put(hash, v, nil)
 	c.enter(v)
 }
 
@@ -162,9 +173,9 @@ func (c *cache) age(came, full int) {
 		if p.v == nil {
 			continue
 		}
-		hash := c.index.hash(p.v.of.Key())
+		hash := c.hash(p.v.of.Key())
 		if c.pack(hash, p.v.of); !p.v.leaves {
-			c.index.remove(hash, p.v)
+			c.decoded.remove(hash, p.v)
 		}
 	}
 }
@@ -180,21 +191,18 @@ func (c *cache) drop(hash uint64, key string, last *Version) (was bool) {
 		return false
 	}
 	for _, p := range c.packed {
-		if _, some := p.at[hash]; !some { // as a rule: without a copy of the key
-			continue
-		}
-		if _, has := p.find(hash, []byte(key)); has {
-			delete(p.at, hash)
+		if at := find(p, hash, key); at != 0 {
+			p.at.remove(hash, at)
 			was = true
 		}
 	}
 	return was
 }
 
-// stored keeps a record that the tree has now, and that the index has.
+// stored keeps a record that the tree has now, and that is decoded.
 func (c *cache) stored(r Record) {
 	if r.Size() <= maxPacked || r.Vacant() {
-		c.pack(c.index.hash(r.Key()), r)
+		c.pack(c.hash(r.Key()), r)
 	} else if c.fits(r) {
 		c.enter(r.version())
 	}
@@ -208,45 +216,44 @@ func (c *cache) pack(hash uint64, r Record) {
 		return
 	}
 	young, key := c.packed[0], r.Key()
-	c.scratch = r.Pack(append(binary.AppendUvarint(c.scratch[:0], uint64(len(key))), key...))
-	young.add(hash, c.scratch, min(pageBytes, c.limit/16))
+	c.scratch = r.Pack(append(append(c.scratch[:0], make([]byte, lengths)...), key...))
+	binary.LittleEndian.PutUint16(c.scratch, uint16(len(key)))
+	binary.LittleEndian.PutUint16(c.scratch[2:], uint16(len(c.scratch)-lengths-len(key)))
+	young.add(hash, key, c.scratch, min(pageBytes, c.limit/16))
 	if young.bytes >= c.limit/2*(liveShare-1)/liveShare {
 		c.packed[0], c.packed[1] = c.packed[1], young
 		c.packed[0].reset(c.limit / 2)
 	}
 }
 
-// pages are packed records, one behind the other. A key whose hash is another's too takes its place.
+// pages are packed records, one behind the other: two lengths, and the record's key and what Pack appended.
 type pages struct {
-	at    map[uint64]span
+	at    index[location]
 	pages [][]byte
 	last  int // the page that is written to
 	bytes int // of the records
 	held  int // bytes of the pages
 }
 
-// span is where a record is.
-type span struct{ page, from, end uint32 }
+// location is where a record is: a page, from one on, and where in it.
+type location uint64
 
-func newPages() *pages { return &pages{at: map[uint64]span{}} }
+// lengths is how many bytes those take.
+const lengths = 4
 
 // reset forgets all, and holds memory for no more than a limit.
 func (p *pages) reset(limit int) {
 	if p.held > limit {
-		*p = *newPages()
+		*p = pages{}
 	}
-	if len(p.at) <= mostCleared {
-		clear(p.at)
-	} else {
-		p.at = map[uint64]span{}
-	}
+	p.at = index[location]{}
 	for i, page := range p.pages {
 		p.pages[i] = page[:0]
 	}
 	p.last, p.bytes = 0, 0
 }
 
-func (p *pages) add(hash uint64, record []byte, size int) {
+func (p *pages) add(hash uint64, key string, record []byte, size int) {
 	for p.last < len(p.pages) && cap(p.pages[p.last])-len(p.pages[p.last]) < len(record) {
 		p.last++
 	}
@@ -256,22 +263,23 @@ func (p *pages) add(hash uint64, record []byte, size int) {
 		p.held += size
 	}
 	page := &p.pages[p.last]
-	from := len(*page)
+	at := location(p.last+1)<<16 | location(len(*page))
 	*page = append(*page, record...)
-	p.at[hash] = span{uint32(p.last), uint32(from), uint32(len(*page))}
+	p.at.put(hash, at, find(p, hash, key))
 	p.bytes += len(record) + packedBytes
 }
 
-// find returns what is packed of a record beside its key, which is valid until the next change.
-func (p *pages) find(hash uint64, key []byte) (body []byte, has bool) {
-	at, has := p.at[hash]
-	if !has {
-		return nil, false
-	}
-	record := p.pages[at.page][at.from:at.end]
-	length, n := binary.Uvarint(record)
-	if body = record[n+int(length):]; !bytes.Equal(record[n:n+int(length)], key) {
-		return nil, false
-	}
-	return body, true
+// record returns a record's key, and what is packed of it beside that, which are valid until the next change.
+func (p *pages) record(at location) (key, body []byte) {
+	b := p.pages[at>>16-1][at&0xffff:]
+	middle := lengths + int(binary.LittleEndian.Uint16(b))
+	return b[lengths:middle], b[middle : middle+int(binary.LittleEndian.Uint16(b[2:]))]
+}
+
+// find returns where a record is; zero if it is not here.
+func find[K string | []byte](p *pages, hash uint64, key K) location {
+	return p.at.find(hash, func(at location) bool {
+		is, _ := p.record(at)
+		return string(is) == string(key)
+	})
 }

@@ -85,10 +85,9 @@ type Table struct {
 	// Where a version was put over another since the last snapshot, and since the one before it.
 	fresh, aging []*slot
 
-	index   index
 	kept    cache
-	leaving []*Version // stored, of the sealed layer: the index has them for it
-	left    []*Version // that it may have still, though that layer is gone
+	leaving []*Version // stored, of the sealed layer: as long as that is there, they are found
+	left    []*Version // that are still found, though that layer is gone
 }
 
 // layers are the one that is written to, and the sealed one below it, if there is any.
@@ -98,8 +97,8 @@ type layers [2]*layer
 // there in about limit bytes, packed if it was not touched for long, and forgotten then if it is vacant. unpack returns what a record
 // was, from its key and what Pack appended; it keeps neither.
 func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) Record) *Table {
-	t := &Table{base: newBase(tree), seq: 1, layers: layers{{}}, index: newIndex()}
-	t.kept = newCache(int(limit), &t.index, unpack)
+	t := &Table{base: newBase(tree), seq: 1, layers: layers{{}}}
+	t.kept = newCache(int(limit), unpack)
 	return t
 }
 
@@ -110,8 +109,8 @@ func (t *Table) SetLimit(bytes int64) { t.kept.setLimit(int(bytes)) }
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
 // is newer than the tree.
 func (t *Table) Find(key []byte) Record {
-	hash := maphash.Bytes(t.index.seed, key)
-	v := find(&t.index, hash, key)
+	hash := maphash.Bytes(t.kept.seed, key)
+	v := t.kept.decoded.find(hash, func(v *Version) bool { return v.of.Key() == string(key) })
 	if v == nil {
 		return t.kept.unpacked(hash, key)
 	}
@@ -128,8 +127,8 @@ func (t *Table) Current(r Record) bool {
 
 // Keep keeps a record that the tree has, and Find did not find.
 func (t *Table) Keep(r Record) {
-	v, hash := r.version(), t.index.hash(r.Key())
-	if find(&t.index, hash, r.Key()) == nil {
+	v, hash := r.version(), t.kept.hash(r.Key())
+	if t.kept.find(hash, r.Key()) == nil {
 		v.of, v.stored = r, true
 		t.kept.add(hash, v)
 	}
@@ -139,7 +138,7 @@ func (t *Table) Keep(r Record) {
 // layer has it too. So what its owner noted of it since then is not lost with the layer.
 func (t *Table) Forget(r Record) {
 	if v := r.version(); v.in == nil {
-		t.kept.drop(t.index.hash(r.Key()), r.Key(), v)
+		t.kept.drop(t.kept.hash(r.Key()), r.Key(), v)
 	}
 }
 
@@ -149,14 +148,14 @@ func (t *Table) Forget(r Record) {
 func (t *Table) Put(r, last Record, keep bool) {
 	v, top, key := r.version(), t.layers[0], r.Key()
 	v.of, v.seq, v.keep = r, t.seq, keep
-	hash := t.index.hash(key)
+	hash := t.kept.hash(key)
 	var was *Version
 	if last != nil && t.Current(last) {
 		was = last.version()
 	} else {
-		was = find(&t.index, hash, key)
+		was = t.kept.find(hash, key)
 	}
-	t.index.put(hash, v, was)
+	t.kept.decoded.put(hash, v, was)
 	if was != nil && was.in != nil && was.in.layer == top {
 		t.replace(v, was, was.in)
 		return
@@ -308,7 +307,7 @@ const tidied = 512
 
 func (t *Table) letGo(v *Version) {
 	if !t.Current(v.of) {
-		t.index.remove(t.index.hash(v.of.Key()), v)
+		t.kept.decoded.remove(t.kept.hash(v.of.Key()), v)
 	}
 }
 
