@@ -30,6 +30,8 @@ type loop struct {
 	hadData  bool        // when it was opened
 	wasReady atomic.Bool // since then
 
+	crowd crowd
+
 	turn   sync.Mutex // held by who uses what follows
 	engine *engine.Engine
 	links  map[gossip.NeighbourID]*lane
@@ -113,7 +115,9 @@ func (l *loop) steps() {
 				runtime.Gosched()
 			}
 		default:
-			job = l.wait()
+			if job = l.wait(); job == nil && l.crowd.is.Load() {
+				runtime.Gosched() // those who write too queue first
+			}
 		}
 	}
 }
@@ -264,11 +268,14 @@ func (l *loop) hear() error {
 
 // accept tells the engine of the updates that wait, of as many as it takes, and of links.
 func (l *loop) accept() {
+	came := 0
+	defer func() { l.crowd.came(came) }()
 	for updates := len(l.s.updates) > 0 && l.engine.Hungry(); updates; {
 		select {
 		case u := <-l.s.updates:
 			l.engine.Submit(u)
 			updates = l.engine.Hungry()
+			came++
 		default:
 			updates = false
 		}

@@ -553,7 +553,10 @@ func (s *space) update(ctx context.Context, u *update) []error {
 	if s.stopping() {
 		return repeat(s.gone(), n)
 	}
-	brought, answered := s.loop.bring(u)
+	brought, answered := false, false
+	if !s.loop.crowd.queues() {
+		brought, answered = s.loop.bring(u)
+	}
 	if answered {
 		return u.result()
 	}

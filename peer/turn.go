@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerd/peerd/internal/engine"
@@ -26,6 +27,35 @@ import (
 // ownSteps is how many steps a caller takes for an update of its own: the first may be full of
 // frames.
 const ownSteps = 2
+
+// crowd tells whether callers are to queue though the turn is free. Of many who write, each finds it free
+// whenever it runs, if processors are few, and pays alone for a group: a record of the log, its hashes, a snapshot. So
+// now and then one queues, and the loop lets the others run before it looks who has come. While several have, all
+// queue.
+type crowd struct {
+	callers atomic.Uint32
+	is      atomic.Bool
+}
+
+const (
+	crowdEvery = 64 // callers, of which one queues
+	crowdLeast = 4  // are a crowd
+)
+
+// queues reports whether a caller is to queue.
+func (c *crowd) queues() bool {
+	if c.callers.Add(1)%crowdEvery == 0 {
+		c.is.Store(true)
+	}
+	return c.is.Load()
+}
+
+// came takes note of how many had queued when the loop looked.
+func (c *crowd) came(callers int) {
+	if callers > 0 && callers < crowdLeast {
+		c.is.Store(false)
+	}
+}
 
 // take takes the turn for a caller, if it is free and nothing waits that is for the loop to do.
 func (l *loop) take() bool {

@@ -239,6 +239,42 @@ func TestWhoWaitsForTheTurnSharesAGroup(t *testing.T) {
 	}
 }
 
+// TestManyWhoWriteShareGroupsThoughTheTurnIsFree whenever one of them runs: there are more of them than processors.
+// Who writes alone needs nobody else then.
+func TestManyWhoWriteShareGroupsThoughTheTurnIsFree(t *testing.T) {
+	const writers, each = 32, 200
+	p := alone(t, Config{Durability: None})
+	enable(t, p, "before")
+	l, commits := own(p).loop, &own(p).counters.commits
+	write := func(i int) {
+		if err := p.Update(t.Context(), setting(fmt.Sprint("k", i), "v")); err != nil {
+			t.Error(err)
+		}
+	}
+	before := commits.Load()
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for i := range each {
+				write(i)
+			}
+		})
+	}
+	within(t, "the writers", all.Wait)
+	if n := commits.Load() - before; n > writers*each/2 {
+		t.Errorf("%d groups for %d updates of %d writers", n, writers*each, writers)
+	}
+	queued := 0
+	for i := range each {
+		if write(i); l.crowd.is.Load() {
+			queued++
+		}
+	}
+	if queued > each/crowdEvery+1 {
+		t.Errorf("of %d updates of one writer %d queue, or the next ones", each, queued)
+	}
+}
+
 // TestASubmitWaitsNotEvenForRoomInTheQueue and is answered once.
 func TestASubmitWaitsNotEvenForRoomInTheQueue(t *testing.T) {
 	p := alone(t, Config{})
