@@ -331,3 +331,19 @@ func TestWhatAClearShowsExpires(t *testing.T) {
 	w.wait(t, time.Second, b)
 	w.wantKeys(t, b, 0, 0)
 }
+
+// TestWhatIsSetAgainOnceItHasExpiredExpires sets a key anew, as another host's had expired, which that one was left to
+// remove for a while.
+func TestWhatIsSetAgainOnceItHasExpiredExpires(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, b, func(f crdt.Fields) error { return f.String("stays").Set(nil) })
+	w.write(t, a, w.until(time.Second))
+	w.settle(t)
+	w.cut(0, 1)
+	w.wait(t, 2*time.Second, b)
+	w.wantKeys(t, b, 2, 3)
+	w.write(t, b, w.until(time.Second))
+	w.wait(t, 2*time.Second, b)
+	w.wantKeys(t, b, 1, 1)
+}
