@@ -162,10 +162,23 @@ func (r *replica) expiriesWritten() {
 // countDownExpiries lets the time pass until something expires.
 func (r *replica) countDownExpiries(now time.Time) {
 	x := &r.expiring
+	at := now.Add(x.clock.judges()).UnixMilli()
 	if x.began == 0 {
-		x.began = now.Add(x.clock.judges()).UnixMilli()
+		x.began = at
+	}
+	if at < max(x.began, x.latest)-othersAfter.Milliseconds() { // what is less puts nothing off by more than that
+		x.setBack(at)
 	}
 	x.due = r.expiresBy(now)
+}
+
+// setBack notes that the clock was set back to a time, or is taken for slower than it was: all for which others are waited
+// for is looked at anew, as that was put off by what the clock showed before.
+func (x *expiring) setBack(to int64) {
+	x.began, x.latest = min(x.began, to), to
+	for i := range x.waiting {
+		x.waiting[i].at = to
+	}
 }
 
 // expiresBy reports whether something is known that is to be looked at by then.
