@@ -292,6 +292,40 @@ func TestWhatWasStagedWaitsForRoomAfterAStart(t *testing.T) {
 	w.check(t, b)
 }
 
+// TestTheLogIsReadWithoutACheckpointOnAFullDisk has a host be killed with more in its log than memory is to hold, or a longer
+// one than it may be, and be started on a full disk.
+func TestTheLogIsReadWithoutACheckpointOnAFullDisk(t *testing.T) {
+	for name, limits := range map[string]Config{
+		"more changes than may wait": {MaxDirty: 3000}, "a longer log than is kept": {MaxLogBytes: 3000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, worldConfig{hosts: 1})
+			h := w.hosts[0]
+			for i := range 100 {
+				w.write(t, h, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set([]byte("x")) })
+			}
+			h.disk = h.disk.Clone()
+			there := len(recordsOf(t, h.disk))
+			limits.NewID, limits.Full = w.newID, true
+			r, err := openAt(h.disk, limits)
+			must(t, err)
+			h.engine, h.gathering = newEngine(r), nil
+			h.engine.SetRoom(Full, store.ErrNoSpace)
+			h.steps(t, 20, func(*Ready) {})
+			if n := len(recordsOf(t, h.disk)); n != there {
+				t.Errorf("of %d records there are %d", there, n)
+			}
+			w.check(t, h)
+			h.engine.SetRoom(Roomy, nil)
+			h.steps(t, 300, func(*Ready) {})
+			if h.engine.late() || h.engine.unsaved() {
+				t.Error("with room it is not written")
+			}
+			w.check(t, h)
+		})
+	}
+}
+
 // TestACheckpointDoesNotGoOnOnAFullDisk has the disk fill up while one is under way.
 func TestACheckpointDoesNotGoOnOnAFullDisk(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 10})

@@ -110,7 +110,7 @@ func (r *replica) replayRecord(rec logged, at store.Position) error {
 		return err
 	}
 	r.opening.replayed = true
-	for r.late() {
+	for r.late() && !r.cfg.Full { // memory may hold more: until there is room nothing is committed
 		if err := r.pace(rec.time); err != nil {
 			return err
 		}
