@@ -425,10 +425,9 @@ func (e *Engine) behindHand() bool { return e.room != Full && e.late() }
 // takeTurns does what neighbours sent and clients ask, in turn, until the step is spent or nothing
 // is left, as one group.
 func (e *Engine) takeTurns() error {
-	if e.stalled() {
+	if e.stalled() { // no delta is taken then, and neighbours get what they say that they lack
 		e.refuse()
-	}
-	if e.Busy() || e.behindHand() || e.crowded() {
+	} else if e.Busy() || e.behindHand() || e.crowded() {
 		return nil
 	}
 	e.beginStep()

@@ -76,6 +76,7 @@ type expiring struct {
 	from       []byte // where the tree's index is read on
 	next       int64  // when it has something more; zero if that is not known
 	waiting    expiryHeap
+	latest     int64 // the time by which any were looked at last
 	due        bool
 
 	shown dotted.Shown
@@ -119,7 +120,8 @@ func (g *group) noteExpiry(c *cellState) {
 	at, _, says := c.now.Expires()
 	was, _, said := c.stored.Expires()
 	hidden := len(g.clears.hide(c.address, c.stored)) < len(c.stored) // so what was noted may have been looked at in vain
-	if says && at != dotted.Never && (hidden || !said || was > at || c.expired) {
+	passed := was <= g.r.expiring.latest                              // and so it is left to others for a while, or removed
+	if says && at != dotted.Never && (hidden || !said || was > at || passed) {
 		g.r.soon(at, c.key[1:])
 	} // else what was noted for the time before finds it
 }
@@ -160,10 +162,23 @@ func (r *replica) expiriesWritten() {
 // countDownExpiries lets the time pass until something expires.
 func (r *replica) countDownExpiries(now time.Time) {
 	x := &r.expiring
+	at := now.Add(x.clock.judges()).UnixMilli()
 	if x.began == 0 {
-		x.began = now.Add(x.clock.judges()).UnixMilli()
+		x.began = at
+	}
+	if at < max(x.began, x.latest)-othersAfter.Milliseconds() { // what is less puts nothing off by more than that
+		x.setBack(at)
 	}
 	x.due = r.expiresBy(now)
+}
+
+// setBack notes that the clock was set back to a time, or is taken for slower than it was: all for which others are waited
+// for is looked at anew, as that was put off by what the clock showed before.
+func (x *expiring) setBack(to int64) {
+	x.began, x.latest = min(x.began, to), to
+	for i := range x.waiting {
+		x.waiting[i].at = to
+	}
 }
 
 // expiresBy reports whether something is known that is to be looked at by then.
@@ -184,8 +199,7 @@ func (r *replica) recorded() bool { return r.totals.recorded() || r.expiring.tim
 type dueName struct {
 	expiry
 	name dotted.Address
-	cell *cellState // that says so
-	some bool       // there is one
+	some bool // there is one
 }
 
 // expireSome removes keys that have expired in one transaction, as far as a share of the step allows. Those for which there
@@ -206,9 +220,6 @@ func (r *replica) expireSome(g *group) error {
 			}
 			return nil
 		})
-		for _, d := range all[:len(all)-len(left)] {
-			d.cell.expired = err == nil // it may be written again in this group
-		}
 		if err == nil && r.cfg.Expired != nil {
 			r.cfg.Expired(namesOf(all[:len(all)-len(left)]), crdt.Dot{Replica: r.id, Counter: last + 1}, r.seen[r.id])
 		}
@@ -241,6 +252,7 @@ func (r *replica) expired(g *group, began int) (keys []dueName, err error) {
 		most = 1
 	}
 	now := g.now.Add(x.clock.judges()).UnixMilli()
+	x.latest = max(x.latest, now)
 	for len(keys) < most && !r.collected(began) {
 		next, ok, err := r.nextExpired(g, now)
 		if err != nil || !ok {
@@ -278,7 +290,7 @@ func (r *replica) judge(g *group, next expiry, now int64) (due dueName, err erro
 	default:
 		turn := r.turnOf(at, by, a)
 		if turn <= now {
-			due.name, due.cell, due.some = a[:len(a)-1], c, true
+			due.name, due.some = a[:len(a)-1], true
 		} else {
 			heap.Push(&r.expiring.waiting, expiry{turn, next.place})
 		}

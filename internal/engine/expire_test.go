@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
+	"github.com/peerd/peerd/store"
 )
 
 // wait lets time pass, in which hosts do what is due and tell each other.
@@ -330,4 +331,51 @@ func TestWhatAClearShowsExpires(t *testing.T) {
 	}
 	w.wait(t, time.Second, b)
 	w.wantKeys(t, b, 0, 0)
+}
+
+// TestWhatIsSetAgainOnceItHasExpiredExpires sets a key anew, as another host's had expired, which that one was left to
+// remove for a while.
+func TestWhatIsSetAgainOnceItHasExpiredExpires(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 2})
+	a, b := w.hosts[0], w.hosts[1]
+	w.write(t, b, func(f crdt.Fields) error { return f.String("stays").Set(nil) })
+	w.write(t, a, w.until(time.Second))
+	w.settle(t)
+	w.cut(0, 1)
+	w.wait(t, 2*time.Second, b)
+	w.wantKeys(t, b, 2, 3)
+	w.write(t, b, w.until(time.Second))
+	w.wait(t, 2*time.Second, b)
+	w.wantKeys(t, b, 1, 1)
+}
+
+// waitBy is wait for one host, whose wall clock is set to a time and goes on from there.
+func (w *world) waitBy(t *testing.T, wall time.Time, d time.Duration, h *host) {
+	t.Helper()
+	for end := w.now.Add(d); w.now.Before(end); wall = wall.Add(tickEvery) {
+		w.now = w.now.Add(tickEvery)
+		for more := true; more; {
+			must(t, h.engine.Step(w.now, wall))
+			rd := h.engine.Ready()
+			must(t, CarryOut(rd.Writes, h.engine.st.(store.Store), h.engine.logs.(store.Log)))
+			h.engine.Advance()
+			if more = rd.Again || rd.Sync != nil; rd.Sync != nil {
+				must(t, h.engine.endSync(rd.Sync))
+			}
+		}
+	}
+}
+
+// TestASetClockPutsNoRemovalOff has a host be started with a clock that is weeks ahead, and that be set back.
+func TestASetClockPutsNoRemovalOff(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1})
+	h := w.hosts[0]
+	right := w.now
+	w.write(t, h, timeKeys(right.Add(time.Minute)))
+	w.restart(t, h, "closes")
+	w.waitBy(t, right.Add(1000*time.Hour), time.Second, h)
+	w.waitBy(t, right, time.Minute, h)
+	w.wantKeys(t, h, timedKeys, 2*timedKeys)
+	w.waitBy(t, right.Add(time.Minute), OthersWait+time.Second, h)
+	w.wantKeys(t, h, 0, 0)
 }

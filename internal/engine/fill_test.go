@@ -292,6 +292,97 @@ func TestWhatWasStagedWaitsForRoomAfterAStart(t *testing.T) {
 	w.check(t, b)
 }
 
+// stepLinked has a host take what others have sent it, and a step.
+func (w *world) stepLinked(t *testing.T, h *host) {
+	t.Helper()
+	for j := range w.hosts {
+		w.hand(j, h.i)
+		if l := w.links[[2]int{h.i, j}]; l != nil {
+			h.engine.Takes(name(j), LinkFrames-len(l.frames))
+		}
+	}
+	rd, err := h.engine.takeStep(w.now)
+	must(t, err)
+	if w.act(t, h, rd); h.sync != nil {
+		must(t, h.engine.endSync(h.sync))
+		h.sync = nil
+	}
+}
+
+// TestWhatWaitsForRoomKeepsNoWriteFromNeighbours has a disk be full while a repair is taken over, or after a start that finds
+// the stage of one: what was written here, and nobody else has, goes to a neighbour all the same.
+func TestWhatWaitsForRoomKeepsNoWriteFromNeighbours(t *testing.T) {
+	for name, begins := range map[string]func(w *world, b *host, p *Pull){
+		"taking over": func(w *world, b *host, p *Pull) { b.takesOver(t, p) },
+		"a stage that is to go": func(w *world, b *host, p *Pull) {
+			b.disk = b.disk.Clone()
+			r, err := openAt(b.disk, Config{NewID: w.newID, Full: true})
+			must(t, err)
+			b.engine, b.gathering = withNeighbours(r, w.rng, w.now), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, b, p := fetchedRepair(t)
+			begins(w, b, p)
+			b.engine.SetRoom(Full, store.ErrNoSpace)
+			if !b.engine.stalled() {
+				t.Fatal("nothing waits for room")
+			}
+			b.engine.Disconnect("1") // by which it has fetched
+			w.connectAll()
+			there := len(recordsOf(t, b.disk))
+			for range 50 {
+				w.now = w.now.Add(tickEvery)
+				for _, h := range w.hosts {
+					w.stepLinked(t, h)
+				}
+			}
+			v := w.hosts[0].engine.View()
+			defer v.Close()
+			if value, _ := Fields(v).Register("r").Get(); string(value) != "own" {
+				t.Errorf("the neighbour has %q", value)
+			}
+			if n := len(recordsOf(t, b.disk)); n != there {
+				t.Errorf("of %d records there are %d", there, n)
+			}
+		})
+	}
+}
+
+// TestTheLogIsReadWithoutACheckpointOnAFullDisk has a host be killed with more in its log than memory is to hold, or a longer
+// one than it may be, and be started on a full disk.
+func TestTheLogIsReadWithoutACheckpointOnAFullDisk(t *testing.T) {
+	for name, limits := range map[string]Config{
+		"more changes than may wait": {MaxDirty: 3000}, "a longer log than is kept": {MaxLogBytes: 3000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, worldConfig{hosts: 1})
+			h := w.hosts[0]
+			for i := range 100 {
+				w.write(t, h, func(f crdt.Fields) error { return f.String(fmt.Sprint(i)).Set([]byte("x")) })
+			}
+			h.disk = h.disk.Clone()
+			there := len(recordsOf(t, h.disk))
+			limits.NewID, limits.Full = w.newID, true
+			r, err := openAt(h.disk, limits)
+			must(t, err)
+			h.engine, h.gathering = newEngine(r), nil
+			h.engine.SetRoom(Full, store.ErrNoSpace)
+			h.steps(t, 20, func(*Ready) {})
+			if n := len(recordsOf(t, h.disk)); n != there {
+				t.Errorf("of %d records there are %d", there, n)
+			}
+			w.check(t, h)
+			h.engine.SetRoom(Roomy, nil)
+			h.steps(t, 300, func(*Ready) {})
+			if h.engine.late() || h.engine.unsaved() {
+				t.Error("with room it is not written")
+			}
+			w.check(t, h)
+		})
+	}
+}
+
 // TestACheckpointDoesNotGoOnOnAFullDisk has the disk fill up while one is under way.
 func TestACheckpointDoesNotGoOnOnAFullDisk(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, maxBatch: 10})

@@ -303,22 +303,51 @@ func (r *replica) Forget(host gossip.NeighbourID) {
 	r.ownFell = r.ownFell || r.across[host]
 }
 
-// writeOwn writes the ids of this store.
+// maxAcross is how many hosts on another side of a fork a store remembers beyond a restart.
+const maxAcross = 64
+
+// writeOwn writes the ids of this store, and who is on another side of a fork: what those have does not become known by what
+// others have, also where they are not met again.
 func (r *replica) writeOwn(w *wire.Writer) {
+	w.Array(2)
 	w.Array(2 * len(r.own))
 	for _, o := range r.own {
 		w.Uint(uint64(o.id))
 		w.Uint(o.sure(r.across))
 	}
+	hosts := sortedKeys(r.across)
+	hosts = hosts[:min(len(hosts), maxAcross)]
+	w.Array(len(hosts))
+	for _, host := range hosts {
+		w.String(string(host))
+	}
 }
 
-// readOwn reads what writeOwn wrote.
+// readOwn reads what writeOwn wrote. Each of the hosts has at least what was sure.
 func readOwn(rd *wire.Reader) (own []ownID) {
+	rd.Array(2)
 	n := rd.Array(2*maxOwn) / 2
 	for i := 0; i < n && rd.Err() == nil; i++ {
 		own = append(own, ownID{id: crdt.ReplicaID(rd.Uint()), known: rd.Uint()})
 	}
+	n = rd.Array(maxAcross)
+	for i := 0; i < n && rd.Err() == nil; i++ {
+		host := gossip.NeighbourID(rd.String(gossip.MaxNeighbourID))
+		for j := range own {
+			own[j].cross(host, own[j].known)
+		}
+	}
 	return own
+}
+
+// recall takes what was stored of the ids of this store.
+func (r *replica) recall(own []ownID) {
+	r.own = own
+	for _, o := range own {
+		for host := range o.across {
+			r.across[host] = true
+		}
+	}
 }
 
 // Salvaged is one operation of a store's own that no other host is known to have.

@@ -674,3 +674,40 @@ func TestWhatAnotherWroteIsNotTakenForTheNewestOwn(t *testing.T) {
 		t.Errorf("%v is said to be the newest, want %v", got, want)
 	}
 }
+
+// TestWhatTheOtherSideHasIsNotLearntOfOnesOwn has hosts of one side of a fork be started again, and meet each other alone:
+// what is to be salvaged is what it was, and what was written since, until the other side is ended.
+func TestWhatTheOtherSideHasIsNotLearntOfOnesOwn(t *testing.T) {
+	w := forkedWorld(t)
+	a, c := w.hosts[0], w.hosts[2]
+	w.connectAll()
+	w.pass(t)
+	if !a.engine.Quarantined("1") || !c.engine.Quarantined("1") {
+		t.Fatal("the fork is not noticed")
+	}
+	for _, how := range []string{"closes", "is killed"} {
+		must(t, a.engine.Save(w.now))
+		must(t, c.engine.Save(w.now))
+		w.restart(t, a, how)
+		w.restart(t, c, how)
+		w.write(t, c, added("s", how))
+		w.connect(0, 2)
+		w.settle2(t, 0, 2)
+		w.pass(t)
+	}
+	if got, want := w.salvage(t, a), []string{"second", "add 100", "s second"}; !slices.Equal(got, want) {
+		t.Errorf("of one %q is salvaged, want %q", got, want)
+	}
+	want := []string{"second", "add 100", "s second", "third", "add 1000", "s closes", "s is killed"}
+	if got := w.salvage(t, c); !slices.Equal(got, want) {
+		t.Errorf("of the other %q is salvaged, want %q", got, want)
+	}
+	w.restart(t, w.hosts[1], "is wiped")
+	w.settle(t)
+	w.pass(t)
+	for _, h := range []*host{a, c} {
+		if got := w.salvage(t, h); len(got) > 0 {
+			t.Errorf("once the other side is ended %q is salvaged", got)
+		}
+	}
+}

@@ -86,7 +86,6 @@ type cellState struct {
 	moved   moved          // between the two, once that is planned
 	share   share          // of what is now, once that is planned
 	gone    bool           // the group has not looked at it
-	expired bool           // of an expiry: the group removes what ended, and nothing is noted of when any more
 	near    *near          // by which it is found; nil if that is none
 	owner   crdt.ReplicaID // of the share that it is, if that is known: see near
 	nth     int            // in what the group loaded

@@ -39,7 +39,8 @@ func (r *replica) loadContext() error {
 	for _, t := range bases.Tables()[:c.tables] { // more are said again by the log
 		r.bases.Hold(t)
 	}
-	r.own, r.log.Index, r.flip, r.saveCost = c.own, c.log, c.flip, len(record)
+	r.recall(c.own)
+	r.log.Index, r.flip, r.saveCost = c.log, c.flip, len(record)
 	r.log.runBytes = maxRunBytes // how much its newest runs span is not known
 	r.saved, r.durable = c.reach, c.reach
 	r.opening.root, r.opening.settled = c.root, c.settled
@@ -110,7 +111,7 @@ func (r *replica) replayRecord(rec logged, at store.Position) error {
 		return err
 	}
 	r.opening.replayed = true
-	for r.late() {
+	for r.late() && !r.cfg.Full { // memory may hold more: until there is room nothing is committed
 		if err := r.pace(rec.time); err != nil {
 			return err
 		}

@@ -111,7 +111,10 @@ func (e *Engine) Ready() *Ready {
 
 // again reports whether there is more to do at once.
 func (e *Engine) again() bool {
-	if e.stalled() || e.beside != nil && (e.Busy() || e.behindHand()) {
+	switch {
+	case e.stalled():
+		return e.unserved || len(e.arrived) > 0
+	case e.beside != nil && (e.Busy() || e.behindHand()):
 		return e.unserved // all else waits
 	}
 	if e.fills() && !e.Busy() && e.behindHand() {

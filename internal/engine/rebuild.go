@@ -384,9 +384,11 @@ func (r *replica) resumeRebuild() error {
 	if !ok {
 		return nil
 	}
-	if r.rebuild, r.own, err = decodeRebuild(record); err != nil {
+	var own []ownID
+	if r.rebuild, own, err = decodeRebuild(record); err != nil {
 		return err
 	}
+	r.recall(own)
 	r.rebuilding = true
 	if r.phase != rebuildDiscards {
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
+	"github.com/peerd/peerd/gossip"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
 	"github.com/peerd/peerd/internal/engine/health"
@@ -48,7 +49,8 @@ func samples() map[string]sample {
 		group: 7, counted: true}
 	empty := newDisk().Snapshot()
 	cell := func(key, record []byte) error { _, _, err := decodeCell(empty, key, record); return err }
-	own := &replica{own: []ownID{{id: 7, known: 3}, {id: 8}}}
+	across := map[gossip.NeighbourID]bool{"other": true}
+	own := &replica{own: []ownID{{id: 7, across: map[gossip.NeighbourID]uint64{"other": 3}}, {id: 8}}, across: across}
 	mark := &rebuild{phase: rebuildFills, health: health.Health{Must: crdt.VersionVector{8: 9}, From: "peer"}}
 	replicaWith := func(key, record []byte) *replica {
 		st := newDisk()
@@ -57,7 +59,7 @@ func samples() map[string]sample {
 		if err := st.Commit(b, true); err != nil {
 			panic(err)
 		}
-		r := &replica{st: st, log: newLog(0, 0), tree: &antientropy.Tree{}, table: newTable(st, MaxCache)}
+		r := &replica{st: st, log: newLog(0, 0), tree: &antientropy.Tree{}, table: newTable(st, MaxCache), across: across}
 		r.opening.finish = func() error { return nil }
 		return r
 	}

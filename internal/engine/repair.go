@@ -428,8 +428,8 @@ const (
 	replayBytes = 1 << 20
 )
 
-// perBatch returns how many staged changes a slice takes, and how many records a batch of a
-// checkpoint has.
+// perBatch returns how many staged changes a slice takes, and how many records are removed, or
+// pages written, at once.
 func (r *replica) perBatch() int { return min(replayItems, r.cfg.MaxBatch) }
 
 // takeStaged applies staged changes of a session to the group: those behind the key from, up to
