@@ -346,6 +346,22 @@ async function settle(path, v, box) {
   one.button.focus();
 }
 
+// oneAtATime returns a function that does something, or once more when it is done: a key may change faster than it can be
+// asked for. It resolves when a doing has ended that began after the call.
+function oneAtATime(fn) {
+  let running = null;
+  let next = null;
+  const begin = () => {
+    next = null;
+    running = fn().finally(() => { running = null; });
+    return running;
+  };
+  return () => {
+    if (running) next ??= running.then(begin);
+    return next ?? begin();
+  };
+}
+
 // keyRow makes the row of a key. Its button opens all that the key holds.
 function keyRow(key) {
   const button = el('button', { type: 'button', className: 'key' }, legible(named(key)) || '(the empty key)');
@@ -358,7 +374,7 @@ function keyRow(key) {
     detail.hidden = !detail.hidden;
     button.setAttribute('aria-expanded', String(!detail.hidden));
   });
-  const refresh = async () => {
+  const refresh = oneAtATime(async () => {
     try {
       if (key === '.' || key === '..') throw new Error('a browser cannot ask for this key: use peerd get');
       const e = await ask(place([key], `&conflicts=true&limit=${MEMBERS}`));
@@ -373,7 +389,7 @@ function keyRow(key) {
       cell(2, error.code === 'not-found' ? 'deleted' : legible(error.message));
       td.replaceChildren();
     }
-  };
+  });
   const one = { key, button, rows: [tr, detail], expires: undefined, refresh };
   return one;
 }

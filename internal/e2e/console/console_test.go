@@ -190,6 +190,38 @@ func TestChangesAreShownAsTheyHappen(t *testing.T) {
 	p.sees("#feed-state", "paused")
 }
 
+// TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime has a page left open on a busy key ask no more than the host
+// can answer, and end at what the key holds.
+func TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	oslo.set("busy", "0")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "busy")
+	p.run(chromedp.Evaluate(`asked = ask; held = []; begun = 0; ask = async (path, options) => {
+		if (!path.startsWith("v1/keys/busy")) return asked(path, options);
+		begun++;
+		if (held) await new Promise((go) => held.push(go));
+		return asked(path, options);
+	}; 0`, nil))
+	n := 0
+	oslo.eventually("is watched, and has told ten changes", func() bool {
+		n++
+		oslo.set("busy", fmt.Sprint(n))
+		told := 0
+		p.run(chromedp.Evaluate(`document.querySelectorAll("#feed li").length`, &told))
+		return told >= 10
+	})
+	begun := 0
+	p.run(chromedp.Evaluate(`begun`, &begun))
+	if begun != 1 {
+		t.Errorf("%d requests for one key are under way", begun)
+	}
+	oslo.set("busy", "the last")
+	p.run(chromedp.Evaluate(`held.forEach((go) => go()); held = null; 0`, nil))
+	p.sees("#key-list", "the last")
+}
+
 func TestAHostThatIsCutOffIsNotShownAsWell(t *testing.T) {
 	oslo, lima := pair(t)
 	p := newPage(t, oslo.base())
