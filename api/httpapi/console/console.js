@@ -321,7 +321,8 @@ function there(path, types) {
     keep.setAttribute('aria-label', `Keep ${v.type} ${summary(v)}`);
     keep.addEventListener('click', () => settle(path, v, box));
     const refused = (v.cursor && 'too large to be kept here: ') || (v.type === 'stream' && 'kept here it would lose its groups: ')
-      || (summary(v) === UNKNOWN && 'it cannot be kept here: ');
+      || (summary(v) === UNKNOWN && 'it cannot be kept here: ')
+      || (inConflict([v]) && 'settle first what is in it: '); // or all but one of that would be lost unseen
     return el('li', {}, refused ? el('span', { className: 'faint' }, refused) : keep, v.type + ' ', whole(path, v));
   })));
   return box;

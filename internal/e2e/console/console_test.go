@@ -134,23 +134,17 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 	p.sees("#key-list", "2 concurrent values", "blue", "green", "Keep this one")
 	p.run(chromedp.ScrollIntoView("#keys", chromedp.ByQuery))
 	p.keep("conflict")
-	keep := func(label string) {
-		t.Helper()
-		selector := fmt.Sprintf("button[aria-label=%q]", label)
-		p.until("there is a button "+label, fmt.Sprintf("document.querySelector(%q)?.offsetParent", selector)+" != null")
-		p.run(chromedp.Click(selector, chromedp.ByQuery))
-	}
-	keep("Keep string blue")
+	p.settle("Keep string blue")
 	p.sees("#settled", "colour holds one value now: blue")
 	p.until("the key has the focus again", `document.activeElement.innerText === "colour"`)
 	p.press("both")
-	keep(`Keep set 1: member\u202e`)
+	p.settle(`Keep set 1: member\u202e`)
 	p.sees("#settled", "both holds one value now")
 	p.press("queue")
-	keep("Keep list 2: first, second")
+	p.settle("Keep list 2: first, second")
 	p.sees("#settled", "queue holds one value now: 2: first, second")
 	p.press("shirt")
-	keep("Keep string large")
+	p.settle("Keep string large")
 	p.sees("#settled", "shirt › size holds one value now: large")
 	for _, d := range []*daemon{oslo, lima} {
 		for key, lost := range map[string]string{"colour": "green", "both": "text", "queue": "text", "shirt": "small"} {
@@ -162,6 +156,43 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 		d.holds("colour", "blue", until) // it expires as before
 	}
 	p.until("nothing is taken for markup", `document.title !== "taken" && !document.querySelector("img")`)
+}
+
+// TestWhatIsInConflictInAValueIsSettledFirst has a map beside a text, and in it a field with two texts: to keep the map as it is
+// shown would lose one of them unseen.
+func TestWhatIsInConflictInAValueIsSettledFirst(t *testing.T) {
+	oslo, lima := pair(t)
+	size := func(d *daemon, text string) {
+		op := object{"op": "string.set", "path": []string{"shirt", "size"}, "value": text}
+		if code, answer := d.ask("POST", "/v1/tx", object{"ops": []object{op}}); code != http.StatusOK {
+			t.Fatalf("%d %s", code, answer)
+		}
+	}
+	cut(oslo, lima, true)
+	size(oslo, "medium")
+	lima.set("shirt", "none")
+	cut(oslo, lima, false)
+	for _, d := range []*daemon{oslo, lima} {
+		d.holds("shirt", "medium", "none")
+	}
+	cut(oslo, lima, true)
+	size(oslo, "small")
+	size(lima, "large")
+	cut(oslo, lima, false)
+	lima.holds("shirt", "small", "large", "none")
+
+	p := newPage(t, lima.base())
+	p.open()
+	p.press("shirt")
+	p.sees("#key-list", "settle first what is in it: map", "small", "large", "none")
+	p.settle("Keep string small")
+	p.sees("#settled", "shirt › size holds one value now: small")
+	p.settle("Keep map 1: size")
+	p.sees("#settled", "shirt holds one value now: 1: size")
+	if _, answer := lima.ask("GET", "/v1/keys/shirt?conflicts=true", nil); strings.Contains(answer, "none") ||
+		!strings.Contains(answer, "small") || strings.Contains(answer, "large") {
+		t.Errorf("it holds %s", answer)
+	}
 }
 
 func TestChangesAreShownAsTheyHappen(t *testing.T) {
