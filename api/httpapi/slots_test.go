@@ -2,10 +2,13 @@ package httpapi
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,4 +101,24 @@ func TestClientsDoNotGiveWay(t *testing.T) {
 				time.Since(began), idleTimeout)
 		}
 	})
+}
+
+// TestStrangersDoNotFillTheLog: who does not end the handshake of TLS is told of where all is told.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	secured, _ := authtest.Pair(t)
+	for level, lines := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 3} {
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))
+		onPipes(t, Config{Peer: &fakePeer{}, TLS: secured, Logger: logger}, func(t *testing.T, connect func() net.Conn) {
+			for range 3 {
+				far := connect()
+				go func() { _, _ = io.WriteString(far, "GET / HTTP/1.1\r\n\r\n") }()
+				_, _ = io.Copy(io.Discard, far) // until it is closed
+				far.Close()
+			}
+		})
+		if got := strings.Count(log.String(), "http cannot serve a client"); got != lines {
+			t.Errorf("at level %v three handshakes that failed are %d lines, want %d:\n%s", level, got, lines, &log)
+		}
+	}
 }
