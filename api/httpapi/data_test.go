@@ -249,6 +249,10 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"GET", "/v1/keys?limit=many", "", "from 1 to 10000"},
 		{"GET", "/v1/keys?cursor=%3F", "", "pass on"},
 		{"GET", "/v1/keys?prefixes=a", "", `"prefixes"`},
+		{"GET", "/v1/keys?prefix=a&prefix=b", "", `"prefix" several times`},
+		{"GET", "/v1/keys/k?token=a&token=b", "", `"token" several times`},
+		{"GET", "/v1/backup?token=a", "", `"token", which means nothing here`},
+		{"GET", "/v1/spaces?wait=1s", "", `"wait", which means nothing here`},
 		{"GET", "/v1/keys?wait=1", "", "500ms"},
 		{"GET", "/v1/keys?wait=-1s", "", "500ms"},
 		{"GET", "/v1/keys?a=%zz", "", "the query"},
@@ -505,6 +509,13 @@ func TestARequestWithATokenWaitsForItOrIsToldWhatIsMissing(t *testing.T) {
 		}
 	}
 	other.refused(504, "not-seen", "POST", "/v1/tx?wait=0s&token="+token, `{"ops":[{"op":"delete","path":["k"]}]}`)
+	own := other.put("k", "v", "")
+	for _, test := range []struct{ header, query string }{{token, own}, {own, token}} {
+		w := other.do("GET", "/v1/keys/k?wait=0s&token="+test.query, "", "X-Peerd-Token: "+test.header)
+		if w.Code != 504 {
+			t.Errorf("of two tokens one is not waited for: %d %s", w.Code, w.Body)
+		}
+	}
 }
 
 // TestAWaitForWritesThatAreLostIsAnsweredSo that a client goes on without its token, and not with

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,6 +122,9 @@ type query struct {
 	err    error // the first mistake
 }
 
+// repeated are the names that a query may have several times.
+var repeated = []string{"path", "without"}
+
 // queryOf returns the query of a request, in which only the given names are allowed.
 func queryOf(r *http.Request, names ...string) *query {
 	q := &query{}
@@ -128,16 +133,21 @@ func queryOf(r *http.Request, names ...string) *query {
 		q.err = badRequest("the query: " + words.Of(q.err))
 		return q
 	}
-	known := map[string]bool{"token": true, "wait": true}
-	for _, name := range names {
-		known[name] = true
-	}
-	for name := range q.values {
-		if !known[name] {
+	for _, name := range slices.Sorted(maps.Keys(q.values)) {
+		switch {
+		case !slices.Contains(names, name):
 			q.fail(fmt.Sprintf("the query has %q, which means nothing here", name))
+		case len(q.values[name]) > 1 && !slices.Contains(repeated, name):
+			q.fail(fmt.Sprintf("the query has %q several times: say it once", name))
 		}
 	}
 	return q
+}
+
+// dataQueryOf is queryOf for requests about data, which may name a space, a token, and how long to wait
+// for that: see await.
+func dataQueryOf(r *http.Request, names ...string) *query {
+	return queryOf(r, append(names, "space", "token", "wait")...)
 }
 
 func (q *query) fail(detail string) {
@@ -236,13 +246,10 @@ func (s *Server) data(q *query) (Data, error) {
 	return space, nil
 }
 
-// await waits until the peer has seen the token that a request brings, and returns the space that
-// it is about.
+// await waits until the peer has seen what a request brings, as header, in the query or both, and
+// returns the space that it is about.
 func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, error) {
-	token, wait := peer.Token(r.Header.Get(tokenHeader)), defaultWait
-	if given := q.values.Get("token"); given != "" {
-		token = peer.Token(given)
-	}
+	wait := defaultWait
 	if text := q.values.Get("wait"); text != "" {
 		var err error
 		if wait, err = time.ParseDuration(text); err != nil || wait < 0 {
@@ -250,11 +257,18 @@ func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, 
 		}
 	}
 	data, err := s.data(q)
-	if err != nil || token == "" {
-		return data, err
+	if err != nil {
+		return nil, err
 	}
-	wait = min(wait, MaxWait)
-	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	ctx, cancel := context.WithTimeout(r.Context(), min(wait, MaxWait))
 	defer cancel()
-	return data, data.Wait(ctx, token)
+	for _, token := range slices.Concat(r.Header.Values(tokenHeader), q.values["token"]) {
+		if token == "" {
+			continue
+		}
+		if err := data.Wait(ctx, peer.Token(token)); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
 }

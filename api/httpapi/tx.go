@@ -32,7 +32,7 @@ const workTimeout = 8 * time.Second
 
 // runTransaction does a list of operations as one transaction: all of them, or none.
 func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space")
+	q := dataQueryOf(r)
 	var t transaction
 	if err := decodeBody(w, r, &t); err != nil {
 		return err
