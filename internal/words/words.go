@@ -182,11 +182,16 @@ var table = compile([][2]string{
 	{`‹\*?(?:u?int\d*|float\d*)›`, "a whole number"},
 	{`‹number› (\S+)`, "the number $1"},
 	{`‹number›`, "a number"},
-	{`‹string›|‹\w*\.?[oO]ctets›`, "a text"},
+	{`‹string›|‹\w*\.?(?:[oO]ctets|Token)›`, "a text"},
+	{`‹\[\]uint8›`, "a text in base64"},
 	{`‹bool›`, "true or false"},
 	{`‹(?:\[\]\S*|array)›`, "a list"},
 	{`‹[^›]*›`, "an object"},
 	{`(: |^|\()(?:unexpected )?EOF($|[\s:;)])`, "${1}it ends too early$2"},
+	{`parsing time ("(?:[^"\\]|\\.)*")(?: as "[^"]*")?: (?:cannot parse|extra text: ).*`, "$1 is no time as 2026-12-24T18:00:00Z"},
+	{`parsing time ("(?:[^"\\]|\\.)*"): (\w+ out of range)`, "$1 is no time: $2"},
+	{`Time\.UnmarshalJSON: input is not a JSON string`, `a time must be a text as "2026-12-24T18:00:00Z"`},
+	{`illegal base64 data at input byte (\d+)`, "no standard base64, at byte $1"},
 	{`invalid URL escape "(.*?)"`, `a percent sign is followed by no two hexadecimal digits: $1`},
 })
 
