@@ -52,7 +52,7 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if !found {
 		return refuse(http.StatusNotFound, "not-found", "nothing is stored there")
 	}
-	answerJSON(w, http.StatusOK, e)
+	answerData(w, r, e)
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	l.Token = token
 	w.Header().Set(tokenHeader, string(token))
-	answerJSON(w, http.StatusOK, l)
+	answerData(w, r, l)
 	return nil
 }
 
