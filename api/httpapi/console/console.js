@@ -443,13 +443,23 @@ function follow() {
   if (paused || document.hidden) return;
   const own = new EventSource(`v1/watch?space=${encodeURIComponent(listed.space)}&prefix=${encodeURIComponent(listed.prefix)}`);
   own.addEventListener('change', (event) => note(JSON.parse(event.data).keys));
-  own.addEventListener('reset', (event) => note(JSON.parse(event.data).keys));
+  own.addEventListener('reset', (event) => {
+    note(JSON.parse(event.data).keys);
+    refreshListed(); // what was deleted is not named
+  });
   own.addEventListener('error', () => {
     text('feed-state', 'the connection is lost: trying again');
     if (own.readyState === EventSource.CLOSED) setTimeout(() => own === feed && follow(), PATIENCE); // it was refused
   });
-  own.addEventListener('open', () => text('feed-state', `of ${of}`));
+  own.addEventListener('open', (event) => {
+    text('feed-state', `of ${of}`);
+    if (event.data) refreshListed(); // the watch has begun; what changed before is not told
+  });
   feed = own;
+}
+
+function refreshListed() {
+  for (const one of listed.rows.values()) one.refresh();
 }
 
 function note(keys) {

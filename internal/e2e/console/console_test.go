@@ -221,6 +221,25 @@ func TestChangesAreShownAsTheyHappen(t *testing.T) {
 	p.sees("#feed-state", "paused")
 }
 
+// TestWhatChangedWhileNobodyWatchedIsShown, as the page does not watch while it is paused, or another tab is in front of it.
+func TestWhatChangedWhileNobodyWatchedIsShown(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	oslo.set("first", "before")
+	oslo.set("gone", "before")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "first", "before")
+	p.press("Pause")
+	p.sees("#feed-state", "paused")
+	oslo.set("first", "after")
+	if code, answer := oslo.ask("DELETE", "/v1/keys/gone", nil); code != http.StatusOK {
+		t.Fatalf("%d %s", code, answer)
+	}
+	p.press("Pause")
+	p.sees("#feed-state", "of space default")
+	p.sees("#key-list", "after", "deleted")
+}
+
 // TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime has a page left open on a busy key ask no more than the host
 // can answer, and end at what the key holds.
 func TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime(t *testing.T) {
