@@ -212,8 +212,8 @@ function chart({ name, of, as }, now) {
 async function refreshHour() {
   const since = samples.length ? '?since=' + encodeURIComponent(samples[samples.length - 1].at) : '';
   const told = await ask('v1/history' + since);
-  const now = Date.now();
   samples.push(...told.samples);
+  const now = samples.length ? new Date(samples.at(-1).at) : 0; // by the host's clock: this one's may be off
   while (samples.length && now - new Date(samples[0].at) > HOUR) samples.shift();
   for (const m of told.behind) behind.set(m.peer_id, m.seconds);
   $('charts').replaceChildren(...charts.map((one) => chart(one, now)));

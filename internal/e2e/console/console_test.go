@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/fetch"
+	browserpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -81,6 +83,22 @@ func TestAKeyOfATypeThatTheConsoleDoesNotKnowIsSaidToBeOne(t *testing.T) {
 	p.press("later")
 	p.until("what the key holds is not known either", `document.querySelector(
 		"#key-list tr:not([hidden]) > .detail").innerText === "of a type that this console does not know"`)
+}
+
+// TestTheLastHourIsTheHosts has a clock of the browser's that is off, as a telephone's may be.
+func TestTheLastHourIsTheHosts(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	for _, off := range []string{"-", "+"} {
+		p := newPage(t, oslo.base())
+		p.run(chromedp.ActionFunc(func(ctx context.Context) error {
+			script := "const right = Date.now; Date.now = () => right() " + off + " 2 * 3600 * 1000"
+			_, err := browserpage.AddScriptToEvaluateOnNewDocument(script).Do(ctx)
+			return err
+		}))
+		p.open()
+		p.until("the last sample is at the right end", `[...document.querySelectorAll("#charts path")].at(-1)
+			.getAttribute("d")?.match(/[ML]3(59|60)[.0-9]* [.0-9]+(h.1)?$/) != null`)
+	}
 }
 
 func TestTheConsoleFitsATelephone(t *testing.T) {
