@@ -128,6 +128,8 @@ func New(config Config) *Server {
 		MaxHeaderBytes:    MaxHeader,
 		ConnContext:       withSlot,
 		ErrorLog:          log.New(serverLines{config.Logger}, "", 0),
+
+		DisableGeneralOptionsHandler: true, // which answers before the guard is asked
 	}
 	s.server.RegisterOnShutdown(s.watches.end)
 	return s

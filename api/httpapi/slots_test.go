@@ -103,6 +103,26 @@ func TestClientsDoNotGiveWay(t *testing.T) {
 	})
 }
 
+// TestAStrangersConnectionEndsWithTheAnswer whatever is asked; net/http has an answer of its own to OPTIONS *.
+func TestAStrangersConnectionEndsWithTheAnswer(t *testing.T) {
+	config := Config{Peer: &fakePeer{}, Auth: authtest.Guard(t, password)}
+	for _, request := range []string{"GET /v1/status", "GET /healthz", "OPTIONS /v1/keys", "OPTIONS *"} {
+		onPipes(t, config, func(t *testing.T, connect func() net.Conn) {
+			far := connect()
+			defer far.Close()
+			began := time.Now()
+			if _, err := io.WriteString(far, request+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			told, err := io.ReadAll(far)
+			open := strings.HasPrefix(string(told), "HTTP/1.1 200")
+			if open != strings.Contains(request, "healthz") || time.Since(began) > 0 || err != nil {
+				t.Errorf("%s: after %v %v: %s", request, time.Since(began), err, told)
+			}
+		})
+	}
+}
+
 // TestStrangersDoNotFillTheLog: who does not end the handshake of TLS is told of where all is told.
 func TestStrangersDoNotFillTheLog(t *testing.T) {
 	secured, _ := authtest.Pair(t)
