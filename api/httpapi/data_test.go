@@ -193,6 +193,7 @@ func TestATransactionThatFailsChangesNothing(t *testing.T) {
 		{`{"op":"string.set","path":["k"],"value":"` + strings.Repeat("v", crdt.MaxValue+1) + `"}`, 413, "too-long"},
 		{`{"op":"set.add","path":["big"],"elements":["` + strings.Repeat(`e","`, peer.MaxOps) + `"]}`, 413, "too-large"},
 		{`{"op":"sorted-set.remove","path":["z"],` + half + `,{"op":"set.remove","path":["s"],` + half, 413, "too-large"},
+		{`{"op":"delete","prefix":""}` + strings.Repeat(`,{"op":"delete","prefix":"s"}`, MaxPrefixes), 413, "too-large"},
 		{`{"op":"bitmap.unset","path":["b"],"bits":[` + strings.Repeat("0,", peer.MaxOps) + `0]}`, 413, "too-large"},
 	} {
 		detail := a.refused(test.code, test.why, "POST", "/v1/tx", `{"ops":[
@@ -204,6 +205,10 @@ func TestATransactionThatFailsChangesNothing(t *testing.T) {
 		}
 	}
 	a.want(200, `{"keys":[{"key":"s","types":["set"]},{"key":"text","types":["string"]}]}`, "GET", "/v1/keys", "")
+	few := strings.Repeat(`,{"op":"delete","prefix":"s"}`, MaxPrefixes)
+	if w := a.do("POST", "/v1/tx", `{"ops":[`+few[1:]+`]}`); w.Code != 200 {
+		t.Errorf("%d deletes by prefix: %d %s", MaxPrefixes, w.Code, w.Body)
+	}
 }
 
 func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {

@@ -29,6 +29,9 @@ const (
 	// MaxOperations is how many operations a transaction may have, and how many keys a step of a
 	// delete by prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
+	// MaxPrefixes is how many deletes by prefix a transaction may have: each goes through what those
+	// before it have deleted.
+	MaxPrefixes = 32
 	// MaxItems is how many keys, elements and fields an answer has.
 	MaxItems = 10_000
 	// MaxAnswer is the size in bytes of the names and values in an answer.
