@@ -230,7 +230,7 @@ function inURL(octets) {
   return [...atob(octets.base64)].map((c) => '%' + c.charCodeAt(0).toString(16).padStart(2, '0')).join('');
 }
 
-const listed = { space: '', prefix: '', cursor: '', rows: new Map() };
+const listed = { space: '', prefix: '', cursor: '', rows: new Map(), asking: false };
 
 function place(path, query) {
   const fields = path.slice(1).map((name) => '&path=' + inURL(name)).join('');
@@ -397,16 +397,21 @@ function keyRow(key) {
 
 async function list(more) {
   if (!more) {
-    Object.assign(listed, { space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', rows: new Map() });
+    Object.assign(listed, {
+      space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', rows: new Map(), asking: false,
+    });
     text('settled', '');
     $('key-list').replaceChildren(); // its buttons are of what was listed before
     follow();
   }
+  if (listed.asking) return; // for these already
   const { rows } = listed;
+  listed.asking = true;
   try {
     const page = await ask(`v1/keys?space=${encodeURIComponent(listed.space)}&limit=${PAGE}`
       + `&prefix=${encodeURIComponent(listed.prefix)}&cursor=${encodeURIComponent(listed.cursor)}`);
     if (rows !== listed.rows) return; // something else was asked for meanwhile
+    listed.asking = false;
     const made = page.keys.map(({ key }) => keyRow(key));
     for (const one of made) rows.set(idOf(one.key), one);
     $('key-list').append(...made.flatMap((one) => one.rows));
@@ -415,6 +420,8 @@ async function list(more) {
     $('no-keys').hidden = rows.size > 0;
     await Promise.all(made.map((one) => one.refresh()));
   } catch (error) {
+    if (rows !== listed.rows) return;
+    listed.asking = false;
     text('settled', legible(error.message));
   }
 }

@@ -239,6 +239,28 @@ func TestChangesAreShownAsTheyHappen(t *testing.T) {
 	p.sees("#feed-state", "paused")
 }
 
+func TestMoreKeysAreListedOnceHoweverOftenTheyAreAskedFor(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	web := oslo.connect()
+	for i := range 80 {
+		web.run(fmt.Sprintf("SET k%02d v", i))
+	}
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "k24")
+	p.run(chromedp.Evaluate(`for (let i = 0; i < 3; i++) document.getElementById("more").click(); 0`, nil))
+	p.sees("#key-list", "k49")
+	p.press("More keys")
+	p.sees("#key-list", "k74")
+	p.press("More keys")
+	p.sees("#key-list", "k79")
+	rows := 0
+	p.run(chromedp.Evaluate(`document.querySelectorAll("#key-list button.key").length`, &rows))
+	if rows != 80 {
+		t.Errorf("80 keys have %d rows", rows)
+	}
+}
+
 // TestWhatChangedWhileNobodyWatchedIsShown, as the page does not watch while it is paused, or another tab is in front of it.
 func TestWhatChangedWhileNobodyWatchedIsShown(t *testing.T) {
 	oslo := start(t, "oslo", nil)
