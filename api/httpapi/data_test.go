@@ -193,6 +193,7 @@ func TestATransactionThatFailsChangesNothing(t *testing.T) {
 		{`{"op":"string.set","path":["k"],"value":"` + strings.Repeat("v", crdt.MaxValue+1) + `"}`, 413, "too-long"},
 		{`{"op":"set.add","path":["big"],"elements":["` + strings.Repeat(`e","`, peer.MaxOps) + `"]}`, 413, "too-large"},
 		{`{"op":"sorted-set.remove","path":["z"],` + half + `,{"op":"set.remove","path":["s"],` + half, 413, "too-large"},
+		{`{"op":"delete","prefix":""}` + strings.Repeat(`,{"op":"delete","prefix":"s"}`, MaxPrefixes), 413, "too-large"},
 		{`{"op":"bitmap.unset","path":["b"],"bits":[` + strings.Repeat("0,", peer.MaxOps) + `0]}`, 413, "too-large"},
 	} {
 		detail := a.refused(test.code, test.why, "POST", "/v1/tx", `{"ops":[
@@ -204,6 +205,10 @@ func TestATransactionThatFailsChangesNothing(t *testing.T) {
 		}
 	}
 	a.want(200, `{"keys":[{"key":"s","types":["set"]},{"key":"text","types":["string"]}]}`, "GET", "/v1/keys", "")
+	few := strings.Repeat(`,{"op":"delete","prefix":"s"}`, MaxPrefixes)
+	if w := a.do("POST", "/v1/tx", `{"ops":[`+few[1:]+`]}`); w.Code != 200 {
+		t.Errorf("%d deletes by prefix: %d %s", MaxPrefixes, w.Code, w.Body)
+	}
 }
 
 func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
@@ -226,6 +231,9 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete"}]}`, "name a key"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":["k"],"prefix":"k"}]}`, "in place of path"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"set.clear","prefix":"k"}]}`, "prefix is for delete"},
+		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":["k"]},{"op":"string.set","path":["k"],"value":5}]}`,
+			`ops.value must be a text, or {"base64": "…"} in standard base64, and is a number`},
+		{"PUT", "/v1/keys/k", `{"type":"string","value":true}`, "value must be a text, or {"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":[null]}]}`, "base64"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":[{"base64":"?"}]}]}`, "base64"},
 		{"POST", "/v1/tx", `{"ops":[{"op":"delete","path":[{"base64":"AA==","x":"y"}]}]}`, "base64"},
@@ -249,6 +257,10 @@ func TestARequestThatMakesNoSenseIsToldWhatWouldBe(t *testing.T) {
 		{"GET", "/v1/keys?limit=many", "", "from 1 to 10000"},
 		{"GET", "/v1/keys?cursor=%3F", "", "pass on"},
 		{"GET", "/v1/keys?prefixes=a", "", `"prefixes"`},
+		{"GET", "/v1/keys?prefix=a&prefix=b", "", `"prefix" several times`},
+		{"GET", "/v1/keys/k?token=a&token=b", "", `"token" several times`},
+		{"GET", "/v1/backup?token=a", "", `"token", which means nothing here`},
+		{"GET", "/v1/spaces?wait=1s", "", `"wait", which means nothing here`},
 		{"GET", "/v1/keys?wait=1", "", "500ms"},
 		{"GET", "/v1/keys?wait=-1s", "", "500ms"},
 		{"GET", "/v1/keys?a=%zz", "", "the query"},
@@ -505,6 +517,13 @@ func TestARequestWithATokenWaitsForItOrIsToldWhatIsMissing(t *testing.T) {
 		}
 	}
 	other.refused(504, "not-seen", "POST", "/v1/tx?wait=0s&token="+token, `{"ops":[{"op":"delete","path":["k"]}]}`)
+	own := other.put("k", "v", "")
+	for _, test := range []struct{ header, query string }{{token, own}, {own, token}} {
+		w := other.do("GET", "/v1/keys/k?wait=0s&token="+test.query, "", "X-Peerd-Token: "+test.header)
+		if w.Code != 504 {
+			t.Errorf("of two tokens one is not waited for: %d %s", w.Code, w.Body)
+		}
+	}
 }
 
 // TestAWaitForWritesThatAreLostIsAnsweredSo that a client goes on without its token, and not with

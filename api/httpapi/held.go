@@ -14,7 +14,7 @@ const (
 	// ends.
 	MaxHeld = 256 << 20
 	// copies is in how many forms a body or an answer is in memory at once: as read, decoded or
-	// encoded, and its strings.
+	// encoded, and its strings. An answer that is made and sent is its text alone: see answerData.
 	copies = 4
 	// memberSize and objectSize are the bytes that a member of a list and an object of a body
 	// take when they are decoded, however short they are, each counted copies times; memberSize
@@ -50,6 +50,13 @@ func (s *share) give(n int) {
 	s.all.Add(-cost)
 }
 
+// keep has the request hold n bytes from now on, whatever it took before.
+func (s *share) keep(n int) {
+	more := int64(n) - s.bytes
+	s.bytes += more
+	s.all.Add(more)
+}
+
 // shareKey is the context's key of a request's share.
 type shareKey struct{}
 
@@ -60,6 +67,17 @@ func (s *Server) ration(next http.Handler) http.Handler {
 		defer func() { s.held.Add(-own.bytes) }()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), shareKey{}, own)))
 	})
+}
+
+// answerData answers with what was read. While it is sent, which may take long, the request holds the
+// text alone: who reads slowly does not keep others from the memory that only making it took.
+func answerData(w http.ResponseWriter, r *http.Request, v any) {
+	text, ok := encode(w, v)
+	if !ok {
+		return
+	}
+	shareOf(r).keep(len(text))
+	send(w, http.StatusOK, "application/json", text)
 }
 
 // shareOf returns the share that ration gave a request.

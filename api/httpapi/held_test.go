@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -112,5 +113,38 @@ func TestWhatIsReadCountsBeforeAllOfItIs(t *testing.T) {
 		if n := len(*v.Elements); !errors.Is(err, errBusy) || n > left/1000/copies+1 {
 			t.Errorf("%d %s of 1,000 bytes were read with %d bytes left: %v", n, what, left, err)
 		}
+	}
+}
+
+// stalled is an answer whose client takes nothing before it is told.
+type stalled struct {
+	*httptest.ResponseRecorder
+	begun, goOn chan struct{}
+	once        sync.Once
+}
+
+func (s *stalled) Write(b []byte) (int, error) {
+	s.once.Do(func() { close(s.begun); <-s.goOn })
+	return s.ResponseRecorder.Write(b)
+}
+
+// TestWhoReadsSlowlyLeavesOthersTheirMemory has an answer take all that is left while it is made.
+func TestWhoReadsSlowlyLeavesOthersTheirMemory(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const size = 1 << 20
+	a.put("k", strings.Repeat("v", size), "")
+	a.s.held.Store(MaxHeld - size*copies)
+	w := &stalled{ResponseRecorder: httptest.NewRecorder(), begun: make(chan struct{}), goOn: make(chan struct{})}
+	var reading sync.WaitGroup
+	reading.Go(func() { a.s.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/v1/keys/k", nil)) })
+	<-w.begun
+	a.put("other", "v", "")
+	close(w.goOn)
+	reading.Wait()
+	if w.Code != http.StatusOK || w.Body.Len() < size {
+		t.Errorf("the slow one is answered with %d and %d bytes", w.Code, w.Body.Len())
+	}
+	if left := a.s.held.Load(); left != MaxHeld-size*copies {
+		t.Errorf("%d bytes are still held", left-(MaxHeld-size*copies))
 	}
 }

@@ -28,7 +28,7 @@ type entry struct {
 
 // getKey answers what is stored under a key.
 func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space", "path", "conflicts", "limit", "cursor")
+	q := dataQueryOf(r, "path", "conflicts", "limit", "cursor")
 	path, after, limit := q.path(r), q.cursor(), q.limit()
 	in := newReader(q.boolean("conflicts"), shareOf(r))
 	data, err := s.await(w, r, q)
@@ -52,7 +52,7 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if !found {
 		return refuse(http.StatusNotFound, "not-found", "nothing is stored there")
 	}
-	answerJSON(w, http.StatusOK, e)
+	answerData(w, r, e)
 	return nil
 }
 
@@ -92,7 +92,7 @@ func (s *Server) view(r *http.Request, data Data, fn func(*peer.Tx) error) (peer
 
 // putKey makes a key, or a path in it, hold what the body says and nothing else that is seen there.
 func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space", "path")
+	q := dataQueryOf(r, "path")
 	path := q.path(r)
 	var e entry
 	if err := decodeBody(w, r, &e); err != nil {
@@ -129,7 +129,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 
 // deleteKey deletes a key, or a path in it.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space", "path")
+	q := dataQueryOf(r, "path")
 	path := q.path(r)
 	return s.change(w, r, q, func(tx *peer.Tx) (c changes, err error) {
 		at, err := walk(tx.Fields, path)
@@ -159,7 +159,7 @@ type listed struct {
 
 // listKeys answers some keys that begin with a prefix, in order.
 func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space", "prefix", "limit", "cursor")
+	q := dataQueryOf(r, "prefix", "limit", "cursor")
 	after, limit, prefix := q.cursor(), q.limit(), q.values.Get("prefix")
 	data, err := s.await(w, r, q)
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	l.Token = token
 	w.Header().Set(tokenHeader, string(token))
-	answerJSON(w, http.StatusOK, l)
+	answerData(w, r, l)
 	return nil
 }
 

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strconv"
 	"unicode/utf8"
 )
@@ -28,11 +30,15 @@ type binary struct {
 	Base64 string `json:"base64"`
 }
 
-var (
-	errOctets = errors.New(`must be a string, or {"base64": "…"} with standard base64`)
-	errUTF16  = errors.New(`a string has half a surrogate pair (\ud800 to \udfff), ` +
-		`which is no text: send {"base64": "…"}`)
-)
+var errUTF16 = errors.New(`a string has half a surrogate pair (\ud800 to \udfff), ` +
+	`which is no text: send {"base64": "…"}`)
+
+// noOctets is the error of JSON that is none. Encoding/json adds which member that is, and words what it
+// must be.
+func noOctets(data []byte) error {
+	is := map[byte]string{'{': "object", '[': "array", 't': "bool", 'f': "bool", 'n': "null"}
+	return &json.UnmarshalTypeError{Value: cmp.Or(is[data[0]], "number"), Type: reflect.TypeFor[octets]()}
+}
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (o *octets) UnmarshalJSON(data []byte) error {
@@ -49,11 +55,11 @@ func (o *octets) UnmarshalJSON(data []byte) error {
 	}
 	var form map[string]*string
 	if json.Unmarshal(data, &form) != nil || len(form) != 1 || form["base64"] == nil {
-		return errOctets
+		return noOctets(data)
 	}
 	bytes, err := base64.StdEncoding.Strict().DecodeString(*form["base64"])
 	if err != nil {
-		return errOctets
+		return noOctets(data)
 	}
 	*o = octets(bytes)
 	return nil

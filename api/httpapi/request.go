@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +29,9 @@ const (
 	// MaxOperations is how many operations a transaction may have, and how many keys a step of a
 	// delete by prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
+	// MaxPrefixes is how many deletes by prefix a transaction may have: each goes through what those
+	// before it have deleted.
+	MaxPrefixes = 32
 	// MaxItems is how many keys, elements and fields an answer has.
 	MaxItems = 10_000
 	// MaxAnswer is the size in bytes of the names and values in an answer.
@@ -120,6 +125,9 @@ type query struct {
 	err    error // the first mistake
 }
 
+// repeated are the names that a query may have several times.
+var repeated = []string{"path", "without"}
+
 // queryOf returns the query of a request, in which only the given names are allowed.
 func queryOf(r *http.Request, names ...string) *query {
 	q := &query{}
@@ -128,16 +136,21 @@ func queryOf(r *http.Request, names ...string) *query {
 		q.err = badRequest("the query: " + words.Of(q.err))
 		return q
 	}
-	known := map[string]bool{"token": true, "wait": true}
-	for _, name := range names {
-		known[name] = true
-	}
-	for name := range q.values {
-		if !known[name] {
+	for _, name := range slices.Sorted(maps.Keys(q.values)) {
+		switch {
+		case !slices.Contains(names, name):
 			q.fail(fmt.Sprintf("the query has %q, which means nothing here", name))
+		case len(q.values[name]) > 1 && !slices.Contains(repeated, name):
+			q.fail(fmt.Sprintf("the query has %q several times: say it once", name))
 		}
 	}
 	return q
+}
+
+// dataQueryOf is queryOf for requests about data, which may name a space, a token, and how long to wait
+// for that: see await.
+func dataQueryOf(r *http.Request, names ...string) *query {
+	return queryOf(r, append(names, "space", "token", "wait")...)
 }
 
 func (q *query) fail(detail string) {
@@ -236,13 +249,10 @@ func (s *Server) data(q *query) (Data, error) {
 	return space, nil
 }
 
-// await waits until the peer has seen the token that a request brings, and returns the space that
-// it is about.
+// await waits until the peer has seen what a request brings, as header, in the query or both, and
+// returns the space that it is about.
 func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, error) {
-	token, wait := peer.Token(r.Header.Get(tokenHeader)), defaultWait
-	if given := q.values.Get("token"); given != "" {
-		token = peer.Token(given)
-	}
+	wait := defaultWait
 	if text := q.values.Get("wait"); text != "" {
 		var err error
 		if wait, err = time.ParseDuration(text); err != nil || wait < 0 {
@@ -250,11 +260,18 @@ func (s *Server) await(w http.ResponseWriter, r *http.Request, q *query) (Data, 
 		}
 	}
 	data, err := s.data(q)
-	if err != nil || token == "" {
-		return data, err
+	if err != nil {
+		return nil, err
 	}
-	wait = min(wait, MaxWait)
-	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	ctx, cancel := context.WithTimeout(r.Context(), min(wait, MaxWait))
 	defer cancel()
-	return data, data.Wait(ctx, token)
+	for _, token := range slices.Concat(r.Header.Values(tokenHeader), q.values["token"]) {
+		if token == "" {
+			continue
+		}
+		if err := data.Wait(ctx, peer.Token(token)); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
 }

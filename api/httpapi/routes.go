@@ -137,12 +137,19 @@ func notAllowed(methods string) http.HandlerFunc {
 func answerJSON(w http.ResponseWriter, code int, v any) { answerAs(w, code, "application/json", v) }
 
 func answerAs(w http.ResponseWriter, code int, media string, v any) {
+	if text, ok := encode(w, v); ok {
+		send(w, code, media, text)
+	}
+}
+
+// encode returns v in JSON. If that cannot say it, it answers so.
+func encode(w http.ResponseWriter, v any) (text []byte, ok bool) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		answerProblem(w, refuse(http.StatusInternalServerError, "internal", "JSON cannot say the answer: "+err.Error()))
-		return
+		return nil, false
 	}
-	send(w, code, media, append(text, '\n'))
+	return append(text, '\n'), true
 }
 
 func answerText(w http.ResponseWriter, code int, text string) {

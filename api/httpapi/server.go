@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -127,6 +128,8 @@ func New(config Config) *Server {
 		MaxHeaderBytes:    MaxHeader,
 		ConnContext:       withSlot,
 		ErrorLog:          log.New(serverLines{config.Logger}, "", 0),
+
+		DisableGeneralOptionsHandler: true, // which answers before the guard is asked
 	}
 	s.server.RegisterOnShutdown(s.watches.end)
 	return s
@@ -136,9 +139,14 @@ func New(config Config) *Server {
 // not be let in.
 type serverLines struct{ log *slog.Logger }
 
-// Write takes one line.
+// Write takes one line. Anybody can have a handshake fail, as often as they like: so that is told at
+// debug alone, as api/resp does.
 func (l serverLines) Write(line []byte) (int, error) {
-	l.log.Warn("http cannot serve a client", "text", string(line))
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, "http cannot serve a client", "text", string(line))
 	return len(line), nil
 }
 

@@ -2,10 +2,13 @@ package httpapi
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,4 +101,44 @@ func TestClientsDoNotGiveWay(t *testing.T) {
 				time.Since(began), idleTimeout)
 		}
 	})
+}
+
+// TestAStrangersConnectionEndsWithTheAnswer whatever is asked; net/http has an answer of its own to OPTIONS *.
+func TestAStrangersConnectionEndsWithTheAnswer(t *testing.T) {
+	config := Config{Peer: &fakePeer{}, Auth: authtest.Guard(t, password)}
+	for _, request := range []string{"GET /v1/status", "GET /healthz", "OPTIONS /v1/keys", "OPTIONS *"} {
+		onPipes(t, config, func(t *testing.T, connect func() net.Conn) {
+			far := connect()
+			defer far.Close()
+			began := time.Now()
+			if _, err := io.WriteString(far, request+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			told, err := io.ReadAll(far)
+			open := strings.HasPrefix(string(told), "HTTP/1.1 200")
+			if open != strings.Contains(request, "healthz") || time.Since(began) > 0 || err != nil {
+				t.Errorf("%s: after %v %v: %s", request, time.Since(began), err, told)
+			}
+		})
+	}
+}
+
+// TestStrangersDoNotFillTheLog: who does not end the handshake of TLS is told of where all is told.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	secured, _ := authtest.Pair(t)
+	for level, lines := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 3} {
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))
+		onPipes(t, Config{Peer: &fakePeer{}, TLS: secured, Logger: logger}, func(t *testing.T, connect func() net.Conn) {
+			for range 3 {
+				far := connect()
+				go func() { _, _ = io.WriteString(far, "GET / HTTP/1.1\r\n\r\n") }()
+				_, _ = io.Copy(io.Discard, far) // until it is closed
+				far.Close()
+			}
+		})
+		if got := strings.Count(log.String(), "http cannot serve a client"); got != lines {
+			t.Errorf("at level %v three handshakes that failed are %d lines, want %d:\n%s", level, got, lines, &log)
+		}
+	}
 }

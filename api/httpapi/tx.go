@@ -32,7 +32,7 @@ const workTimeout = 8 * time.Second
 
 // runTransaction does a list of operations as one transaction: all of them, or none.
 func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space")
+	q := dataQueryOf(r)
 	var t transaction
 	if err := decodeBody(w, r, &t); err != nil {
 		return err
@@ -41,16 +41,23 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 		return badRequest(fmt.Sprintf("ops: %d operations; send from 1 to %d (MaxOperations)", n,
 			MaxOperations))
 	}
-	named := 0
+	named, prefixes := 0, 0
 	for i := range t.Ops {
 		o := &t.Ops[i]
 		if err := o.check(); err != nil {
 			return fmt.Errorf("ops[%d]: %w", i, err)
 		}
 		named += len(o.Elements) + len(o.Scores) + len(o.Bits)
+		if o.Prefix != nil {
+			prefixes++
+		}
 	}
 	if err := checkNamed(named, "elements, scores and bits"); err != nil {
 		return err
+	}
+	if prefixes > MaxPrefixes {
+		return refuse(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf(
+			"transaction too large: %d deletes by prefix (limit %d, MaxPrefixes); send them in parts", prefixes, MaxPrefixes))
 	}
 	err := s.change(w, r, q, t.run)
 	for t.canBeLess(err) {

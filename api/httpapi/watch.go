@@ -34,7 +34,7 @@ type event struct {
 
 // watch sends which keys change, as server-sent events, until the client leaves or the server ends.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
-	q := queryOf(r, "space", "prefix", "since")
+	q := dataQueryOf(r, "prefix", "since")
 	data, err := s.await(w, r, q)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // dialed is an error of net's, of a connection to 10.0.0.5:7946.
@@ -36,7 +37,13 @@ type body struct {
 		Path  []string `json:"path"`
 		On    *bool    `json:"on"`
 	} `json:"ops"`
+	Until     *time.Time `json:"until"`
+	Registers []byte     `json:"registers"`
+	Token     Token      `json:"token"`
 }
+
+// Token is a text of a named type.
+type Token string
 
 func path(op, name string, errno syscall.Errno) error {
 	return &os.PathError{Op: op, Path: name, Err: errno}
@@ -89,6 +96,13 @@ func TestErrorsOfTheStandardLibraryReadAsWords(t *testing.T) {
 		{unmarshal(`{"ops": [1]}`), "ops must be an object, and is a number"},
 		{unmarshal(`{"ops": [{"path": {}}]}`), "ops.path must be a list, and is an object"},
 		{unmarshal(`{"ops": [{"on": ""}]}`), "ops.on must be true or false, and is a text"},
+		{unmarshal(`{"token": 5}`), "token must be a text, and is a number"},
+		{unmarshal(`{"registers": 5}`), "registers must be a text in base64, and is a number"},
+		{unmarshal(`{"registers": "A!"}`), "no standard base64, at byte 1"},
+		{unmarshal(`{"until": "to\"morrow"}`), `"to\\\"morrow" is no time as 2026-12-24T18:00:00Z`},
+		{unmarshal(`{"until": "2026-12-24T18:00:00Z and more"}`), `"2026-12-24T18:00:00Z and more" is no time as 2026-12-24T18:00:00Z`},
+		{unmarshal(`{"until": "2026-02-30T18:00:00Z"}`), `"2026-02-30T18:00:00Z" is no time: day out of range`},
+		{unmarshal(`{"until": 1767225600}`), `a time must be a text as "2026-12-24T18:00:00Z"`},
 		{unmarshal(`[]`), "it must be an object, and is a list"},
 		{unmarshal(`{"ops": [`), "the JSON ends too early"},
 		{unmarshal(`<html>`), "no JSON: there must be no '<'"},

@@ -212,8 +212,8 @@ function chart({ name, of, as }, now) {
 async function refreshHour() {
   const since = samples.length ? '?since=' + encodeURIComponent(samples[samples.length - 1].at) : '';
   const told = await ask('v1/history' + since);
-  const now = Date.now();
   samples.push(...told.samples);
+  const now = samples.length ? new Date(samples.at(-1).at) : 0; // by the host's clock: this one's may be off
   while (samples.length && now - new Date(samples[0].at) > HOUR) samples.shift();
   for (const m of told.behind) behind.set(m.peer_id, m.seconds);
   $('charts').replaceChildren(...charts.map((one) => chart(one, now)));
@@ -230,7 +230,7 @@ function inURL(octets) {
   return [...atob(octets.base64)].map((c) => '%' + c.charCodeAt(0).toString(16).padStart(2, '0')).join('');
 }
 
-const listed = { space: '', prefix: '', cursor: '', rows: new Map() };
+const listed = { space: '', prefix: '', cursor: '', rows: new Map(), asking: false };
 
 function place(path, query) {
   const fields = path.slice(1).map((name) => '&path=' + inURL(name)).join('');
@@ -321,7 +321,8 @@ function there(path, types) {
     keep.setAttribute('aria-label', `Keep ${v.type} ${summary(v)}`);
     keep.addEventListener('click', () => settle(path, v, box));
     const refused = (v.cursor && 'too large to be kept here: ') || (v.type === 'stream' && 'kept here it would lose its groups: ')
-      || (summary(v) === UNKNOWN && 'it cannot be kept here: ');
+      || (summary(v) === UNKNOWN && 'it cannot be kept here: ')
+      || (inConflict([v]) && 'settle first what is in it: '); // or all but one of that would be lost unseen
     return el('li', {}, refused ? el('span', { className: 'faint' }, refused) : keep, v.type + ' ', whole(path, v));
   })));
   return box;
@@ -346,6 +347,22 @@ async function settle(path, v, box) {
   one.button.focus();
 }
 
+// oneAtATime returns a function that does something, or once more when it is done: a key may change faster than it can be
+// asked for. It resolves when a doing has ended that began after the call.
+function oneAtATime(fn) {
+  let running = null;
+  let next = null;
+  const begin = () => {
+    next = null;
+    running = fn().finally(() => { running = null; });
+    return running;
+  };
+  return () => {
+    if (running) next ??= running.then(begin);
+    return next ?? begin();
+  };
+}
+
 // keyRow makes the row of a key. Its button opens all that the key holds.
 function keyRow(key) {
   const button = el('button', { type: 'button', className: 'key' }, legible(named(key)) || '(the empty key)');
@@ -358,7 +375,7 @@ function keyRow(key) {
     detail.hidden = !detail.hidden;
     button.setAttribute('aria-expanded', String(!detail.hidden));
   });
-  const refresh = async () => {
+  const refresh = oneAtATime(async () => {
     try {
       if (key === '.' || key === '..') throw new Error('a browser cannot ask for this key: use peerd get');
       const e = await ask(place([key], `&conflicts=true&limit=${MEMBERS}`));
@@ -373,23 +390,28 @@ function keyRow(key) {
       cell(2, error.code === 'not-found' ? 'deleted' : legible(error.message));
       td.replaceChildren();
     }
-  };
+  });
   const one = { key, button, rows: [tr, detail], expires: undefined, refresh };
   return one;
 }
 
 async function list(more) {
   if (!more) {
-    Object.assign(listed, { space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', rows: new Map() });
+    Object.assign(listed, {
+      space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', rows: new Map(), asking: false,
+    });
     text('settled', '');
     $('key-list').replaceChildren(); // its buttons are of what was listed before
     follow();
   }
+  if (listed.asking) return; // for these already
   const { rows } = listed;
+  listed.asking = true;
   try {
     const page = await ask(`v1/keys?space=${encodeURIComponent(listed.space)}&limit=${PAGE}`
       + `&prefix=${encodeURIComponent(listed.prefix)}&cursor=${encodeURIComponent(listed.cursor)}`);
     if (rows !== listed.rows) return; // something else was asked for meanwhile
+    listed.asking = false;
     const made = page.keys.map(({ key }) => keyRow(key));
     for (const one of made) rows.set(idOf(one.key), one);
     $('key-list').append(...made.flatMap((one) => one.rows));
@@ -398,6 +420,8 @@ async function list(more) {
     $('no-keys').hidden = rows.size > 0;
     await Promise.all(made.map((one) => one.refresh()));
   } catch (error) {
+    if (rows !== listed.rows) return;
+    listed.asking = false;
     text('settled', legible(error.message));
   }
 }
@@ -426,13 +450,23 @@ function follow() {
   if (paused || document.hidden) return;
   const own = new EventSource(`v1/watch?space=${encodeURIComponent(listed.space)}&prefix=${encodeURIComponent(listed.prefix)}`);
   own.addEventListener('change', (event) => note(JSON.parse(event.data).keys));
-  own.addEventListener('reset', (event) => note(JSON.parse(event.data).keys));
+  own.addEventListener('reset', (event) => {
+    note(JSON.parse(event.data).keys);
+    refreshListed(); // what was deleted is not named
+  });
   own.addEventListener('error', () => {
     text('feed-state', 'the connection is lost: trying again');
     if (own.readyState === EventSource.CLOSED) setTimeout(() => own === feed && follow(), PATIENCE); // it was refused
   });
-  own.addEventListener('open', () => text('feed-state', `of ${of}`));
+  own.addEventListener('open', (event) => {
+    text('feed-state', `of ${of}`);
+    if (event.data) refreshListed(); // the watch has begun; what changed before is not told
+  });
   feed = own;
+}
+
+function refreshListed() {
+  for (const one of listed.rows.values()) one.refresh();
 }
 
 function note(keys) {

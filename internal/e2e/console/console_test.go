@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/fetch"
+	browserpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -83,6 +85,22 @@ func TestAKeyOfATypeThatTheConsoleDoesNotKnowIsSaidToBeOne(t *testing.T) {
 		"#key-list tr:not([hidden]) > .detail").innerText === "of a type that this console does not know"`)
 }
 
+// TestTheLastHourIsTheHosts has a clock of the browser's that is off, as a telephone's may be.
+func TestTheLastHourIsTheHosts(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	for _, off := range []string{"-", "+"} {
+		p := newPage(t, oslo.base())
+		p.run(chromedp.ActionFunc(func(ctx context.Context) error {
+			script := "const right = Date.now; Date.now = () => right() " + off + " 2 * 3600 * 1000"
+			_, err := browserpage.AddScriptToEvaluateOnNewDocument(script).Do(ctx)
+			return err
+		}))
+		p.open()
+		p.until("the last sample is at the right end", `[...document.querySelectorAll("#charts path")].at(-1)
+			.getAttribute("d")?.match(/[ML]3(59|60)[.0-9]* [.0-9]+(h.1)?$/) != null`)
+	}
+}
+
 func TestTheConsoleFitsATelephone(t *testing.T) {
 	oslo, _ := pair(t)
 	oslo.set("a-long-key-"+strings.Repeat("0123456789", 12), strings.Repeat("value", 80))
@@ -134,23 +152,17 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 	p.sees("#key-list", "2 concurrent values", "blue", "green", "Keep this one")
 	p.run(chromedp.ScrollIntoView("#keys", chromedp.ByQuery))
 	p.keep("conflict")
-	keep := func(label string) {
-		t.Helper()
-		selector := fmt.Sprintf("button[aria-label=%q]", label)
-		p.until("there is a button "+label, fmt.Sprintf("document.querySelector(%q)?.offsetParent", selector)+" != null")
-		p.run(chromedp.Click(selector, chromedp.ByQuery))
-	}
-	keep("Keep string blue")
+	p.settle("Keep string blue")
 	p.sees("#settled", "colour holds one value now: blue")
 	p.until("the key has the focus again", `document.activeElement.innerText === "colour"`)
 	p.press("both")
-	keep(`Keep set 1: member\u202e`)
+	p.settle(`Keep set 1: member\u202e`)
 	p.sees("#settled", "both holds one value now")
 	p.press("queue")
-	keep("Keep list 2: first, second")
+	p.settle("Keep list 2: first, second")
 	p.sees("#settled", "queue holds one value now: 2: first, second")
 	p.press("shirt")
-	keep("Keep string large")
+	p.settle("Keep string large")
 	p.sees("#settled", "shirt › size holds one value now: large")
 	for _, d := range []*daemon{oslo, lima} {
 		for key, lost := range map[string]string{"colour": "green", "both": "text", "queue": "text", "shirt": "small"} {
@@ -162,6 +174,43 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 		d.holds("colour", "blue", until) // it expires as before
 	}
 	p.until("nothing is taken for markup", `document.title !== "taken" && !document.querySelector("img")`)
+}
+
+// TestWhatIsInConflictInAValueIsSettledFirst has a map beside a text, and in it a field with two texts: to keep the map as it is
+// shown would lose one of them unseen.
+func TestWhatIsInConflictInAValueIsSettledFirst(t *testing.T) {
+	oslo, lima := pair(t)
+	size := func(d *daemon, text string) {
+		op := object{"op": "string.set", "path": []string{"shirt", "size"}, "value": text}
+		if code, answer := d.ask("POST", "/v1/tx", object{"ops": []object{op}}); code != http.StatusOK {
+			t.Fatalf("%d %s", code, answer)
+		}
+	}
+	cut(oslo, lima, true)
+	size(oslo, "medium")
+	lima.set("shirt", "none")
+	cut(oslo, lima, false)
+	for _, d := range []*daemon{oslo, lima} {
+		d.holds("shirt", "medium", "none")
+	}
+	cut(oslo, lima, true)
+	size(oslo, "small")
+	size(lima, "large")
+	cut(oslo, lima, false)
+	lima.holds("shirt", "small", "large", "none")
+
+	p := newPage(t, lima.base())
+	p.open()
+	p.press("shirt")
+	p.sees("#key-list", "settle first what is in it: map", "small", "large", "none")
+	p.settle("Keep string small")
+	p.sees("#settled", "shirt › size holds one value now: small")
+	p.settle("Keep map 1: size")
+	p.sees("#settled", "shirt holds one value now: 1: size")
+	if _, answer := lima.ask("GET", "/v1/keys/shirt?conflicts=true", nil); strings.Contains(answer, "none") ||
+		!strings.Contains(answer, "small") || strings.Contains(answer, "large") {
+		t.Errorf("it holds %s", answer)
+	}
 }
 
 func TestChangesAreShownAsTheyHappen(t *testing.T) {
@@ -188,6 +237,79 @@ func TestChangesAreShownAsTheyHappen(t *testing.T) {
 	p.seesNo("#key-list", "first")
 	p.press("Pause")
 	p.sees("#feed-state", "paused")
+}
+
+func TestMoreKeysAreListedOnceHoweverOftenTheyAreAskedFor(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	web := oslo.connect()
+	for i := range 80 {
+		web.run(fmt.Sprintf("SET k%02d v", i))
+	}
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "k24")
+	p.run(chromedp.Evaluate(`for (let i = 0; i < 3; i++) document.getElementById("more").click(); 0`, nil))
+	p.sees("#key-list", "k49")
+	p.press("More keys")
+	p.sees("#key-list", "k74")
+	p.press("More keys")
+	p.sees("#key-list", "k79")
+	rows := 0
+	p.run(chromedp.Evaluate(`document.querySelectorAll("#key-list button.key").length`, &rows))
+	if rows != 80 {
+		t.Errorf("80 keys have %d rows", rows)
+	}
+}
+
+// TestWhatChangedWhileNobodyWatchedIsShown, as the page does not watch while it is paused, or another tab is in front of it.
+func TestWhatChangedWhileNobodyWatchedIsShown(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	oslo.set("first", "before")
+	oslo.set("gone", "before")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "first", "before")
+	p.press("Pause")
+	p.sees("#feed-state", "paused")
+	oslo.set("first", "after")
+	if code, answer := oslo.ask("DELETE", "/v1/keys/gone", nil); code != http.StatusOK {
+		t.Fatalf("%d %s", code, answer)
+	}
+	p.press("Pause")
+	p.sees("#feed-state", "of space default")
+	p.sees("#key-list", "after", "deleted")
+}
+
+// TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime has a page left open on a busy key ask no more than the host
+// can answer, and end at what the key holds.
+func TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	oslo.set("busy", "0")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "busy")
+	p.run(chromedp.Evaluate(`asked = ask; held = []; begun = 0; ask = async (path, options) => {
+		if (!path.startsWith("v1/keys/busy")) return asked(path, options);
+		begun++;
+		if (held) await new Promise((go) => held.push(go));
+		return asked(path, options);
+	}; 0`, nil))
+	n := 0
+	oslo.eventually("is watched, and has told ten changes", func() bool {
+		n++
+		oslo.set("busy", fmt.Sprint(n))
+		told := 0
+		p.run(chromedp.Evaluate(`document.querySelectorAll("#feed li").length`, &told))
+		return told >= 10
+	})
+	begun := 0
+	p.run(chromedp.Evaluate(`begun`, &begun))
+	if begun != 1 {
+		t.Errorf("%d requests for one key are under way", begun)
+	}
+	oslo.set("busy", "the last")
+	p.run(chromedp.Evaluate(`held.forEach((go) => go()); held = null; 0`, nil))
+	p.sees("#key-list", "the last")
 }
 
 func TestAHostThatIsCutOffIsNotShownAsWell(t *testing.T) {

@@ -197,6 +197,14 @@ func (p *page) press(text string) {
 	p.run(chromedp.Click(fmt.Sprintf(`//button[normalize-space()=%q]`, text), chromedp.BySearch))
 }
 
+// settle clicks the button with a label, that keeps one of the values of a conflict.
+func (p *page) settle(label string) {
+	p.t.Helper()
+	selector := fmt.Sprintf("button[aria-label=%q]", label)
+	p.until("there is a button "+label, fmt.Sprintf("document.querySelector(%q)?.offsetParent", selector)+" != null")
+	p.run(chromedp.Click(selector, chromedp.ByQuery))
+}
+
 // list lists the keys that begin so.
 func (p *page) list(prefix string) {
 	p.t.Helper()
