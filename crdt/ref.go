@@ -346,7 +346,7 @@ func (n ref) clear() (existed bool, err error) {
 			err = n.clearAll()
 		}
 		return len(some) > 0, err
-	case known && visible > fewCells:
+	case known && (visible > fewCells || n.tx.Cleared(n.at)): // else each would be looked for among many that are hidden
 		return true, n.clearAll()
 	}
 	return n.clearFew(fewCells + 1) // a string that was counted on has several

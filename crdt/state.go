@@ -416,6 +416,9 @@ func (t *stateTx) Time() dotted.Time { return t.time }
 
 func (t *stateTx) Now() time.Time { return t.now }
 
+// Cleared implements dotted.Tx: what was cleared is gone.
+func (t *stateTx) Cleared(dotted.Address) bool { return false }
+
 func (t *stateTx) Timed() bool { return t.state.timed > 0 }
 
 func (t *stateTx) Shown() *dotted.Shown { return &t.state.shown }

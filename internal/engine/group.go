@@ -715,6 +715,9 @@ func (tx *Tx) Clear(prefix dotted.Address) error {
 	return nil
 }
 
+// Cleared implements dotted.Tx.
+func (tx *Tx) Cleared(a dotted.Address) bool { return tx.g.clears.cover(a) }
+
 // save notes what a clear is about to change.
 func (tx *Tx) save(prefix dotted.Address) error {
 	g := tx.g

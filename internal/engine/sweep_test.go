@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -113,4 +114,54 @@ func TestPlacesThatFollowCloselyAreSweptTogether(t *testing.T) {
 		t.Errorf("%d keys in %d cells are left, want %d in %d", keys, cells, 4*n/10, 3*4*n/10)
 	}
 	checkWhole(t, r)
+}
+
+// TestWhatIsClearedAgainIsNotLookedForAmongTheHidden: a queue that is deleted and filled again, while what was in it
+// is not swept, takes no longer than one that is new.
+func TestWhatIsClearedAgainIsNotLookedForAmongTheHidden(t *testing.T) {
+	w := newWorld(t, 3, worldConfig{hosts: 1})
+	r := w.hosts[0].engine.replica
+	do := func(fn func(crdt.Fields) error) (work int) {
+		t.Helper()
+		began := r.work
+		g := r.newGroup(w.now)
+		err := g.update(func(tx *Tx) error { return fn(Fields(tx)) })
+		if err == nil {
+			_, err = g.Commit(false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.work - began
+	}
+	fill := func(members int) func(crdt.Fields) error {
+		return func(f crdt.Fields) error {
+			for i := range members {
+				if _, err := f.Set("s").Add(fmt.Sprintf("%05d", 99_999-i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	remove := func(f crdt.Fields) error {
+		existed, err := f.Remove("s")
+		if err == nil && !existed {
+			err = errors.New("there was nothing to be removed")
+		}
+		return err
+	}
+	do(fill(1))
+	few := do(remove)
+	do(fill(5000))
+	do(remove)
+	for range 3 {
+		do(fill(1)) // behind all that is hidden
+		if work := do(remove); work > 10*few+1000 {
+			t.Errorf("removing one member takes %d units of work, and where 5,000 are hidden %d", few, work)
+		}
+	}
+	if n := r.Clears(); n != 1 {
+		t.Errorf("%d clears are in force", n)
+	}
 }
