@@ -52,7 +52,11 @@ func verifyTables(dir string) error {
 		if manifest.Tables[id].Compression != options.None {
 			return fmt.Errorf("%s is compressed: this is not a store of ours", name)
 		}
-		if err := v.file(filepath.Join(dir, name)); err != nil {
+		switch err := v.file(filepath.Join(dir, name)); {
+		case err == nil:
+		case isRefusal(err):
+			return err
+		default:
 			return corrupt("%s: %v", name, err)
 		}
 	}
