@@ -622,14 +622,15 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // last. What is not known is told rather than left out. It changes nothing, and needs the directory
 // for itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is
 // returned. What cannot be read is passed over, and named by the error in the end, which then wraps
-// store.ErrCorrupt. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if
-// the directory has no such space.
+// store.ErrCorrupt; so are rotten blocks of the store's tables, but not what is needed to open
+// these. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if the
+// directory has no such space.
 func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("data directory %s has no store", dir)
 	}
-	st, err := badger.Open(path, badger.Options{})
+	st, err := badger.Open(path, badger.Options{Rotten: true})
 	if err != nil {
 		return inDirectory(dir, err)
 	}
@@ -650,7 +651,7 @@ func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	if len(all) == 0 && space != "" {
 		return fmt.Errorf("data directory %s: %w %q", dir, ErrNotHeld, space)
 	}
-	var damaged error
+	damaged := st.Damage()
 	for _, of := range all {
 		var told error
 		err := engine.Salvage(spacestore.NewTree(st, of.Number), committer.Log(of.Number, of.From),

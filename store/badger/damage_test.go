@@ -17,7 +17,7 @@ import (
 // Sizes of the store that the tests damage.
 const (
 	damageRecords = 2000
-	damageFlips   = 60 // in tables, and as many in the manifest
+	damageFlips   = 60 // in tables, twice, and as many in the manifest
 )
 
 func damageRecord(i int) (key, value []byte) {
@@ -120,6 +120,50 @@ func TestAFlippedBitInATableIsNamedWhenTheStoreOpens(t *testing.T) {
 			strings.Contains(fmt.Sprint(err), "secret") {
 			t.Errorf("seed %d: bit %d of %s: %v", seed, bit, names[file], err)
 		}
+	}
+}
+
+// TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest also where Badger cannot read the block.
+func TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest(t *testing.T) {
+	dir := intactStore(t)
+	names, sizes := bits(t, dir, "*.sst")
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	opened := 0
+	for range damageFlips {
+		file := rng.IntN(len(names))
+		bit := rng.IntN(sizes[file])
+		s, err := badger.Open(flip(t, dir, names[file], bit), badger.Options{Rotten: true})
+		if err != nil { // it is in what Badger needs to open the table
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("seed %d: bit %d of %s: %v", seed, bit, names[file], err)
+			}
+			continue
+		}
+		opened++
+		if rot := s.Damage(); !errors.Is(rot, store.ErrCorrupt) || !strings.Contains(rot.Error(), names[file]) {
+			t.Errorf("seed %d: bit %d of %s: the damage is %v", seed, bit, names[file], rot)
+		}
+		view, whole := s.Snapshot(), 0
+		for i := range damageRecords {
+			key, want := damageRecord(i)
+			if value, _, err := view.Get(key); err == nil && string(value) == string(want) {
+				whole++
+			}
+		}
+		err = view.Scan(nil, nil, func([]byte, []byte) bool { return true })
+		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("seed %d: bit %d of %s: a scan returned %v", seed, bit, names[file], err)
+		}
+		if view.Close(); whole < damageRecords*9/10 {
+			t.Errorf("seed %d: bit %d of %s: %d of %d records are left", seed, bit, names[file], whole, damageRecords)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("seed %d: bit %d of %s: %v", seed, bit, names[file], err)
+		}
+	}
+	if opened < damageFlips/2 {
+		t.Errorf("seed %d: %d of %d stores were opened", seed, opened, damageFlips)
 	}
 }
 
