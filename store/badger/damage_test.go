@@ -1,6 +1,7 @@
 package badger_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -207,6 +208,67 @@ func TestAMissingManifestDoesNotCostTheTablesWhateverTheDirectoryIsCalled(t *tes
 		if after, _ := fs.Glob(os.DirFS(dir), "*.sst"); len(after) != len(before) {
 			t.Errorf("%s: %d tables, then %d", name, len(before), len(after))
 		}
+	}
+}
+
+func TestAManifestThatIsCutInItsFirstChangeDoesNotCostTheTables(t *testing.T) {
+	dir := intactStore(t)
+	manifest, err := os.ReadFile(filepath.Join(dir, "MANIFEST"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, _ := bits(t, dir, "*.sst")
+	const header = 8
+	first := header + 8 + int(binary.BigEndian.Uint32(manifest[header:])) // where the first change ends
+	for size := range first {
+		if err := os.WriteFile(filepath.Join(dir, "MANIFEST"), manifest[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := verdict(dir); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("cut to %d bytes: %v, want %v", size, err, store.ErrCorrupt)
+		}
+		if left, _ := fs.Glob(os.DirFS(dir), "*.sst"); len(left) != len(tables) {
+			t.Fatalf("cut to %d bytes: %d tables, then %d", size, len(tables), len(left))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST"), manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := verdict(dir); err != nil {
+		t.Errorf("with its manifest again: %v", err)
+	}
+}
+
+// TestATableThatIsNotListedYetIsNoDamage is what a crash leaves that writes the first one out.
+func TestATableThatIsNotListedYetIsNoDamage(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	var b store.Batch
+	b.Set(damageRecord(0))
+	if err := s.Commit(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "000001.sst"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(crashed, "000001.sst"), table, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, crashed)
+	defer s.Close()
+	view := s.Snapshot()
+	defer view.Close()
+	key, want := damageRecord(0)
+	if value, ok, err := view.Get(key); err != nil || !ok || string(value) != string(want) {
+		t.Errorf("it has %q, %v, %v", value, ok, err)
 	}
 }
 

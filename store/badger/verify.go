@@ -44,6 +44,9 @@ func verifyTables(dir string, mayRot bool) (rot, err error) {
 		return nil, err
 	}
 	manifest, err := replay(f)
+	if err == nil && manifest.Creations == 0 {
+		err = verifyUnlisted(dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +74,20 @@ func verifyNew(dir string) error {
 	tables, err := filesOf(dir, ".sst")
 	if err == nil && len(tables) > 0 {
 		err = corrupt("%d tables and no manifest", len(tables))
+	}
+	return err
+}
+
+// verifyUnlisted refuses a directory whose manifest has lost what it said of tables: Badger would
+// remove them. The first memtable becomes a table before that is listed, and has its log until then.
+func verifyUnlisted(dir string) error {
+	tables, err := filesOf(dir, ".sst")
+	if err != nil {
+		return err
+	}
+	logs, err := filesOf(dir, ".mem")
+	if err == nil && len(tables) > min(len(logs), 1) {
+		err = corrupt("%d tables and a manifest that lists none", len(tables))
 	}
 	return err
 }
