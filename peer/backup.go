@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -322,7 +323,15 @@ const (
 // besideStore are the files that may be in a directory into which a backup is restored: the keys
 // and the known peers of the host, which no backup holds. With them the host is the same member as
 // before.
-var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile, clockFile + ".tmp"}
+var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile}
+
+// isBesideStore reports whether a file is one of them, or what a crash left of one: they are written
+// aside.
+func isBesideStore(name string) bool {
+	return slices.ContainsFunc(besideStore, func(file string) bool {
+		return name == file || name == file+".tmp" || strings.HasPrefix(name, "."+file+".")
+	})
+}
 
 // restoreBatch is how many bytes of records one commit of a restore has.
 const restoreBatch = store.MaxBatchBytes
@@ -423,7 +432,7 @@ func claim(cfg RestoreConfig) error {
 		if e.Name() == restoringDir {
 			return interrupted(dir)
 		}
-		if !slices.Contains(besideStore, e.Name()) {
+		if !isBesideStore(e.Name()) {
 			return fmt.Errorf("%w: %s has %q", ErrNotEmpty, dir, e.Name())
 		}
 	}
