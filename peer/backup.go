@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -322,7 +323,15 @@ const (
 // besideStore are the files that may be in a directory into which a backup is restored: the keys
 // and the known peers of the host, which no backup holds. With them the host is the same member as
 // before.
-var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile, clockFile + ".tmp"}
+var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile}
+
+// isBesideStore reports whether a file is one of them, or what a crash left of one: they are written
+// aside.
+func isBesideStore(name string) bool {
+	return slices.ContainsFunc(besideStore, func(file string) bool {
+		return name == file || name == file+".tmp" || strings.HasPrefix(name, "."+file+".")
+	})
+}
 
 // restoreBatch is how many bytes of records one commit of a restore has.
 const restoreBatch = store.MaxBatchBytes
@@ -423,7 +432,7 @@ func claim(cfg RestoreConfig) error {
 		if e.Name() == restoringDir {
 			return interrupted(dir)
 		}
-		if !slices.Contains(besideStore, e.Name()) {
+		if !isBesideStore(e.Name()) {
 			return fmt.Errorf("%w: %s has %q", ErrNotEmpty, dir, e.Name())
 		}
 	}
@@ -622,14 +631,15 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // last. What is not known is told rather than left out. It changes nothing, and needs the directory
 // for itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is
 // returned. What cannot be read is passed over, and named by the error in the end, which then wraps
-// store.ErrCorrupt. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if
-// the directory has no such space.
+// store.ErrCorrupt; so are rotten blocks of the store's tables, but not what is needed to open
+// these. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if the
+// directory has no such space.
 func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("data directory %s has no store", dir)
 	}
-	st, err := badger.Open(path, badger.Options{})
+	st, err := badger.Open(path, badger.Options{Rotten: true})
 	if err != nil {
 		return inDirectory(dir, err)
 	}
@@ -650,7 +660,7 @@ func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	if len(all) == 0 && space != "" {
 		return fmt.Errorf("data directory %s: %w %q", dir, ErrNotHeld, space)
 	}
-	var damaged error
+	damaged := st.Damage()
 	for _, of := range all {
 		var told error
 		err := engine.Salvage(spacestore.NewTree(st, of.Number), committer.Log(of.Number, of.From),

@@ -333,6 +333,12 @@ func TestABackupIsRestoredIntoANewDirectoryOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	crashed := []string{"members.json.tmp", "clock.json.tmp", ".host.key.123", ".cluster.key.123"}
+	for _, left := range crashed {
+		if err := os.WriteFile(filepath.Join(prepared, left), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	_, err = Restore(context.Background(), bytes.NewReader(whole), RestoreConfig{Dir: prepared, ClusterKey: c.key})
 	if err != nil {
 		t.Fatalf("beside a host's key: %v", err)

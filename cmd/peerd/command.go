@@ -114,6 +114,9 @@ func explain(err error, flags *pflag.FlagSet) string {
 		return text + ": if other peers have the data, move the directory \"store\" away and start again"
 	case errors.Is(err, store.ErrFailed):
 		return text + ": look for the disk's error in the kernel's log; on a disk that is well, start again"
+	case errors.Is(err, store.ErrUnreadable):
+		return text + ": look for the disk's error in the kernel's log; on a disk that is well, start again, " +
+			"with the directory \"store\" moved away if it cannot be read and other peers have the data"
 	case errors.Is(err, store.ErrNoSpace):
 		return text + ": make room and run this again"
 	case errors.As(err, &file) && errors.Is(err, fs.ErrPermission):

@@ -61,9 +61,13 @@ func TestAStoreThatRottedIsNamedInOneLineAndPutAsideForTheOthersToFillAgain(t *t
 }
 
 func TestAFailedDiskIsReportedWithWhatToDo(t *testing.T) {
-	err := fmt.Errorf("the peer ended by itself: %w: badger: sync: input/output error", store.ErrFailed)
-	got := explain(err, pflag.NewFlagSet("", pflag.ContinueOnError))
-	if !strings.HasPrefix(got, err.Error()) || !strings.HasSuffix(got, "start again") {
-		t.Errorf("it reads %s", got)
+	for failed, advice := range map[error]string{
+		store.ErrFailed: "start again", store.ErrUnreadable: "if it cannot be read and other peers have the data",
+	} {
+		err := fmt.Errorf("the peer ended by itself: %w: input/output error", failed)
+		got := explain(err, pflag.NewFlagSet("", pflag.ContinueOnError))
+		if !strings.HasPrefix(got, err.Error()) || !strings.HasSuffix(got, advice) {
+			t.Errorf("it reads %s", got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -83,6 +84,38 @@ func TestWhatOnlyAStoppedPeerHasIsSalvagedAndEnteredWhereTheOthersAre(t *testing
 	mustPeerd(t, "wait", "--http", a.http, "--http", b.http)
 	if got := a.ask("GET visits"); got != "15" {
 		t.Errorf("the other has %s visits", got)
+	}
+}
+
+// TestAStoreThatDoesNotOpenForARottenTableIsSalvaged is what the problem damaged advises.
+func TestAStoreThatDoesNotOpenForARottenTableIsSalvaged(t *testing.T) {
+	a := run(t, filepath.Join(t.TempDir(), "a"))
+	for i := range 50 {
+		a.ask(fmt.Sprintf("SET key%d %s", i, strings.Repeat("x", 1000)))
+	}
+	if status := a.end(); status != exitOK {
+		t.Fatalf("ended with status %d", status)
+	}
+	tables, err := filepath.Glob(filepath.Join(a.dir, "store", "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no tables: %v", err)
+	}
+	data, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bytes.Index(data, []byte("xxxx"))] ^= 4
+	if err := os.WriteFile(tables[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, stderr := peerd(t, append([]string{"run", "--dir", a.dir}, anywhere...)...)
+	if status != exitFailure || !strings.Contains(stderr, filepath.Base(tables[0])) {
+		t.Fatalf("starting on a rotten store ends with %d: %s%s", status, stdout, stderr)
+	}
+	status, stdout, stderr = peerd(t, "salvage", a.dir)
+	if got := len(salvaged(t, stdout)); got != 50 || status != exitFailure ||
+		!strings.Contains(stderr, filepath.Base(tables[0])) {
+		t.Errorf("salvage prints %d writes, want 50, status %d: %s", got, status, stderr)
 	}
 }
 

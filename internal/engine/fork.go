@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -384,6 +385,7 @@ func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
 		c, err := decodeCheckpoint(record, &s.bases)
 		if err == nil {
 			s.owns(c.own)
+			s.saved = c.next
 		}
 		return err
 	})
@@ -411,8 +413,9 @@ type salvage struct {
 	gone   map[crdt.Dot]bool // that the log says was removed: the tree may still have it
 	hiding *clears
 	bases  delta.Bases
-	failed error // of fn, or of the store
-	rotten error // the first record that cannot be read
+	saved  store.Position // where the records begin of which the tree may have nothing
+	failed error          // of fn, or of the store
+	rotten error          // the first record that cannot be read
 }
 
 func (s *salvage) owns(own []ownID) {
@@ -438,30 +441,51 @@ func (s *salvage) record(key []byte, read func(record []byte) error) {
 	}
 }
 
-// records calls fn with the records of the log.
+// records calls fn with the records of the log. Where the disk does not give them back it goes on
+// behind the checkpoint: of those before, the cells are in the tree.
 func (s *salvage) records(fn func(logged)) {
-	r, err := s.log.Read(s.log.First(), make([]byte, readBuffer))
+	at := s.recordsFrom(s.log.First(), fn)
+	if at < s.saved && s.saved <= s.log.Next() {
+		s.recordsFrom(s.saved, fn)
+	}
+}
+
+// recordsFrom calls fn with the records from one on, and returns up to where they could be read.
+func (s *salvage) recordsFrom(at store.Position, fn func(logged)) (end store.Position) {
+	r, err := s.log.Read(at, make([]byte, readBuffer))
 	if err != nil {
-		s.failed = cmp.Or(s.failed, err)
-		return
+		s.passLogged(err)
+		return at
 	}
 	defer r.Close()
 	for s.failed == nil {
 		got, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return s.log.Next()
+		}
 		var rec logged
 		if err == nil {
+			at = got.Next
 			rec, err = decodeLogged(slices.Clone(got.Data))
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			fn(rec)
-		case errors.Is(err, io.EOF):
-			return
-		case errors.Is(err, store.ErrCorrupt):
-			s.pass(err)
-		default:
-			s.failed = err
+		} else if s.passLogged(err); errors.Is(err, store.ErrUnreadable) {
+			return at
 		}
+	}
+	return at
+}
+
+// passLogged is pass of an error of the log; one that is not about a record ends all.
+func (s *salvage) passLogged(err error) {
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
+		s.pass(err)
+	case errors.Is(err, store.ErrUnreadable):
+		s.pass(fmt.Errorf("%w: %w", store.ErrCorrupt, err))
+	default:
+		s.failed = cmp.Or(s.failed, err)
 	}
 }
 

@@ -288,6 +288,34 @@ func TestWhatTheLogHasNoMoreIsSalvagedFromTheCells(t *testing.T) {
 	}
 }
 
+// wornStoreLog is a wornLog that nobody has open.
+type wornStoreLog struct {
+	store.Log
+	worn wornLog
+}
+
+func (l wornStoreLog) Read(from store.Position, buffer []byte) (store.LogReader, error) {
+	return l.worn.Read(from, buffer)
+}
+
+// TestWhatTheDiskDoesNotGiveBackOfTheLogHidesNothingElse has that be what is before a checkpoint,
+// and all of it.
+func TestWhatTheDiskDoesNotGiveBackOfTheLogHidesNothingElse(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, put("in the tree"))
+	must(t, a.engine.Save(w.now))
+	w.write(t, a, added("s", "in the log"))
+	for from, want := range map[store.Position]int{Durable(a.disk): 2, a.disk.log.Next() + 1: 1} {
+		found := 0
+		worn := wornStoreLog{a.disk.log, wornLog{a.disk.log, from}}
+		err := Salvage(a.disk, worn, func(Salvaged) error { found++; return nil })
+		if found != want || !errors.Is(err, store.ErrCorrupt) || !errors.Is(err, store.ErrUnreadable) {
+			t.Errorf("with a log that is read from %d on %d operations are found (%v), want %d", from, found, err, want)
+		}
+	}
+}
+
 // TestARebuildThatCannotEndIsSalvaged has a record of the log rot, and deltas of two ids that saw it: nobody has what
 // they follow.
 func TestARebuildThatCannotEndIsSalvaged(t *testing.T) {

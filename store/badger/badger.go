@@ -56,6 +56,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -72,6 +73,10 @@ type Options struct {
 	// Logger takes Badger's own messages, cut to 200 bytes: warnings and errors at the level of a
 	// warning, the rest for debugging. The default drops them.
 	Logger *slog.Logger
+	// Rotten has a store opened of whose tables blocks have rotted, for who saves what is left of it.
+	// What stands there is not found, or is not what was written: see Store.Damage. No tables are
+	// merged, so that nothing more is lost.
+	Rotten bool
 
 	rest     time.Duration  // in place of restAfter
 	presence presenceLimits // in place of usualLimits
@@ -83,6 +88,7 @@ type Store struct {
 	db   *dgraph.DB
 	lock *os.File // holds the directory
 	log  *slog.Logger
+	rot  error // of the tables; set by open
 
 	gate  gate          // open while the store is
 	quiet chan struct{} // closed when no call is under way after Close
@@ -142,7 +148,10 @@ func (s *Store) open(opts Options) (err error) {
 	if s.lock, err = lockDir(s.dir); err != nil {
 		return err
 	}
-	if err := verifyTables(s.dir); err != nil {
+	if err := checkAccess(s.dir); err != nil {
+		return err
+	}
+	if s.rot, err = verifyTables(s.dir, opts.Rotten); err != nil {
 		return err
 	}
 	if err := checkRoom(s.dir); err != nil {
@@ -151,7 +160,11 @@ func (s *Store) open(opts Options) (err error) {
 	if err := dropEmpty(s.dir); err != nil {
 		return err
 	}
-	if s.db, err = openDB(settings(s.dir, opts.Logger, s.merges)); err != nil {
+	own := settings(s.dir, opts.Logger, s.merges)
+	if opts.Rotten {
+		own.NumCompactors, own.NumLevelZeroTablesStall = 0, math.MaxInt // a merge drops what it cannot read
+	}
+	if s.db, err = openDB(own); err != nil {
 		return err
 	}
 	s.merges.db.Store(s.db)
@@ -169,6 +182,10 @@ func (s *Store) open(opts Options) (err error) {
 	s.idle = watchCompactors(s.db, cmp.Or(opts.rest, restAfter), func() { s.letGo(true) })
 	return nil
 }
+
+// Damage returns which block of a table has rotted, of those that were read when the store was opened
+// with Options.Rotten; nil if none has.
+func (s *Store) Damage() error { return s.rot }
 
 func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {
 	defer caught(&err, faultsPanic())

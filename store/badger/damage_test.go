@@ -1,6 +1,7 @@
 package badger_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,7 @@ import (
 // Sizes of the store that the tests damage.
 const (
 	damageRecords = 2000
-	damageFlips   = 60 // in tables, and as many in the manifest
+	damageFlips   = 60 // in tables, twice, and as many in the manifest
 )
 
 func damageRecord(i int) (key, value []byte) {
@@ -123,6 +124,50 @@ func TestAFlippedBitInATableIsNamedWhenTheStoreOpens(t *testing.T) {
 	}
 }
 
+// TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest also where Badger cannot read the block.
+func TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest(t *testing.T) {
+	dir := intactStore(t)
+	names, sizes := bits(t, dir, "*.sst")
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	opened := 0
+	for range damageFlips {
+		file := rng.IntN(len(names))
+		bit := rng.IntN(sizes[file])
+		s, err := badger.Open(flip(t, dir, names[file], bit), badger.Options{Rotten: true})
+		if err != nil { // it is in what Badger needs to open the table
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("seed %d: bit %d of %s: %v", seed, bit, names[file], err)
+			}
+			continue
+		}
+		opened++
+		if rot := s.Damage(); !errors.Is(rot, store.ErrCorrupt) || !strings.Contains(rot.Error(), names[file]) {
+			t.Errorf("seed %d: bit %d of %s: the damage is %v", seed, bit, names[file], rot)
+		}
+		view, whole := s.Snapshot(), 0
+		for i := range damageRecords {
+			key, want := damageRecord(i)
+			if value, _, err := view.Get(key); err == nil && string(value) == string(want) {
+				whole++
+			}
+		}
+		err = view.Scan(nil, nil, func([]byte, []byte) bool { return true })
+		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("seed %d: bit %d of %s: a scan returned %v", seed, bit, names[file], err)
+		}
+		if view.Close(); whole < damageRecords*9/10 {
+			t.Errorf("seed %d: bit %d of %s: %d of %d records are left", seed, bit, names[file], whole, damageRecords)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("seed %d: bit %d of %s: %v", seed, bit, names[file], err)
+		}
+	}
+	if opened < damageFlips/2 {
+		t.Errorf("seed %d: %d of %d stores were opened", seed, opened, damageFlips)
+	}
+}
+
 func TestAFlippedBitInTheManifestIsNoticed(t *testing.T) {
 	dir := intactStore(t)
 	names, sizes := bits(t, dir, "MANIFEST")
@@ -163,6 +208,67 @@ func TestAMissingManifestDoesNotCostTheTablesWhateverTheDirectoryIsCalled(t *tes
 		if after, _ := fs.Glob(os.DirFS(dir), "*.sst"); len(after) != len(before) {
 			t.Errorf("%s: %d tables, then %d", name, len(before), len(after))
 		}
+	}
+}
+
+func TestAManifestThatIsCutInItsFirstChangeDoesNotCostTheTables(t *testing.T) {
+	dir := intactStore(t)
+	manifest, err := os.ReadFile(filepath.Join(dir, "MANIFEST"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, _ := bits(t, dir, "*.sst")
+	const header = 8
+	first := header + 8 + int(binary.BigEndian.Uint32(manifest[header:])) // where the first change ends
+	for size := range first {
+		if err := os.WriteFile(filepath.Join(dir, "MANIFEST"), manifest[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := verdict(dir); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("cut to %d bytes: %v, want %v", size, err, store.ErrCorrupt)
+		}
+		if left, _ := fs.Glob(os.DirFS(dir), "*.sst"); len(left) != len(tables) {
+			t.Fatalf("cut to %d bytes: %d tables, then %d", size, len(tables), len(left))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST"), manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := verdict(dir); err != nil {
+		t.Errorf("with its manifest again: %v", err)
+	}
+}
+
+// TestATableThatIsNotListedYetIsNoDamage is what a crash leaves that writes the first one out.
+func TestATableThatIsNotListedYetIsNoDamage(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	var b store.Batch
+	b.Set(damageRecord(0))
+	if err := s.Commit(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "000001.sst"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(crashed, "000001.sst"), table, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, crashed)
+	defer s.Close()
+	view := s.Snapshot()
+	defer view.Close()
+	key, want := damageRecord(0)
+	if value, ok, err := view.Get(key); err != nil || !ok || string(value) != string(want) {
+		t.Errorf("it has %q, %v, %v", value, ok, err)
 	}
 }
 

@@ -3,6 +3,8 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/peerd/peerd/store"
 )
@@ -58,6 +60,28 @@ func (s *Store) working() uint64 {
 		}
 	}
 	return uint64(need + merge)
+}
+
+// checkAccess returns an error if the system does not let this process read and change the files of
+// the store in dir: where Badger cannot, it may end the process.
+func checkAccess(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !entry.Type().IsRegular() {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(dir, entry.Name()), os.O_RDWR, 0)
+		switch {
+		case err == nil:
+			f.Close() // it was only opened
+		case isRefusal(err):
+			return err
+		}
+	}
+	return nil
 }
 
 // openingRoom is what opening takes beside the tables of old memtables, in bytes.

@@ -3,9 +3,10 @@ package badger
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"syscall"
 
 	dgraph "github.com/dgraph-io/badger/v4"
 
@@ -63,10 +64,23 @@ func openError(err error) error {
 		return nil
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
 		return store.ErrLocked
-	case errors.Is(err, fs.ErrPermission):
-		return err
+	case saysOneOf(err, syscall.ENOSPC, syscall.EDQUOT):
+		return fmt.Errorf("%w: %w", store.ErrNoSpace, brief(err))
+	case isRefusal(err):
+		return brief(err)
 	}
 	return corrupt("%v", brief(err))
+}
+
+// isRefusal reports whether an error says that the system does not let this process use files. That
+// is no damage: whoever took it for that would give up a store that is whole.
+func isRefusal(err error) bool {
+	return saysOneOf(err, syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM)
+}
+
+// saysOneOf looks at the text, which is all that Badger keeps of most errors.
+func saysOneOf(err error, errnos ...syscall.Errno) bool {
+	return slices.ContainsFunc(errnos, func(no syscall.Errno) bool { return strings.Contains(err.Error(), no.Error()) })
 }
 
 func corrupt(format string, args ...any) error {

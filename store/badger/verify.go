@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,34 +30,43 @@ import (
 // goroutines of its own, in which out-of-range offsets panic and failed assertions call log.Fatal.
 //
 // Only tables that the manifest lists count: others are left over from a crash, and Badger removes
-// them.
-func verifyTables(dir string) error {
+// them. If blocks may be rotten that Badger does not read to open a table, rot names the first.
+func verifyTables(dir string, mayRot bool) (rot, err error) {
 	f, err := os.Open(filepath.Join(dir, dgraph.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		return verifyNew(dir)
+		return nil, verifyNew(dir)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	if err := verifyFormat(f); err != nil {
-		return err
+		return nil, err
 	}
 	manifest, err := replay(f)
-	if err != nil {
-		return err
+	if err == nil && manifest.Creations == 0 {
+		err = verifyUnlisted(dir)
 	}
-	var v verifier
+	if err != nil {
+		return nil, err
+	}
+	v := verifier{mayRot: mayRot}
 	for _, id := range slices.Sorted(maps.Keys(manifest.Tables)) {
 		name := table.IDToFilename(id)
 		if manifest.Tables[id].Compression != options.None {
-			return fmt.Errorf("%s is compressed: this is not a store of ours", name)
+			return nil, fmt.Errorf("%s is compressed: this is not a store of ours", name)
 		}
-		if err := v.file(filepath.Join(dir, name)); err != nil {
-			return corrupt("%s: %v", name, err)
+		switch err := v.file(filepath.Join(dir, name)); {
+		case err == nil && v.rot != nil && rot == nil:
+			rot = corrupt("%s: %v", name, v.rot)
+		case err == nil:
+		case isRefusal(err):
+			return nil, err
+		default:
+			return nil, corrupt("%s: %v", name, err)
 		}
 	}
-	return nil
+	return rot, nil
 }
 
 // verifyNew refuses a directory that has tables and no manifest: Badger would remove them.
@@ -64,6 +74,20 @@ func verifyNew(dir string) error {
 	tables, err := filesOf(dir, ".sst")
 	if err == nil && len(tables) > 0 {
 		err = corrupt("%d tables and no manifest", len(tables))
+	}
+	return err
+}
+
+// verifyUnlisted refuses a directory whose manifest has lost what it said of tables: Badger would
+// remove them. The first memtable becomes a table before that is listed, and has its log until then.
+func verifyUnlisted(dir string) error {
+	tables, err := filesOf(dir, ".sst")
+	if err != nil {
+		return err
+	}
+	logs, err := filesOf(dir, ".mem")
+	if err == nil && len(tables) > min(len(logs), 1) {
+		err = corrupt("%d tables and a manifest that lists none", len(tables))
 	}
 	return err
 }
@@ -135,7 +159,11 @@ func wholeButForLength(tail []byte) bool {
 //	index: flatbuffer, its length (4 bytes), checksum, its length (4 bytes)
 //
 // A checksum is a small protobuf. Everything but the footer's two lengths is covered by one.
-type verifier struct{ buf []byte }
+type verifier struct {
+	buf    []byte
+	mayRot bool  // blocks may, but for the last one of a table, which Badger reads to open it
+	rot    error // of the first that has
+}
 
 var errTruncated = errors.New("a length points outside of the table")
 
@@ -179,9 +207,15 @@ func (v *verifier) blocks(f *os.File, index *fb.TableIndex) error {
 		if _, err := f.ReadAt(block, int64(at.Offset())); err != nil {
 			return fmt.Errorf("block %d: %w", i, err)
 		}
-		if err := verifyBlock(block); err != nil {
-			return fmt.Errorf("block %d: %w", i, err)
+		err := verifyBlock(block)
+		if err == nil {
+			continue
 		}
+		err = fmt.Errorf("block %d: %w", i, err)
+		if !v.mayRot || i == index.OffsetsLength()-1 {
+			return err
+		}
+		v.rot = cmp.Or(v.rot, err)
 	}
 	return nil
 }

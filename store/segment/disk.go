@@ -2,10 +2,13 @@ package segment
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/peerd/peerd/store"
 )
 
 // directory is what the log asks of a file system. Tests have one that loses, fails and fills up.
@@ -80,5 +83,13 @@ func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// isUnreadable reports whether an error says that the medium does not give back what it holds.
-func isUnreadable(err error) bool { return errors.Is(err, syscall.EIO) }
+// hasFailed reports whether an error says that the medium does not do what it was asked for.
+func hasFailed(err error) bool { return errors.Is(err, syscall.EIO) }
+
+// unreadable returns an error of reading, which wraps store.ErrUnreadable if the medium has failed.
+func unreadable(err error) error {
+	if hasFailed(err) {
+		return fmt.Errorf("%w: %w", store.ErrUnreadable, err)
+	}
+	return err
+}

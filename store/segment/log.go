@@ -376,7 +376,7 @@ func (l *Log) DropBefore(p store.Position) error {
 			return err
 		}
 		if err := errors.Join(l.dir.remove(s.name()), l.dir.sync()); err != nil {
-			return fmt.Errorf("drop %s: %w", s.name(), err)
+			return l.fail(fmt.Errorf("drop %s: %w", s.name(), err))
 		}
 		l.mu.Lock()
 		l.segments = l.segments[1:]

@@ -18,8 +18,9 @@ const recoveryBuffer = 1 << 20
 // Open opens the log in dir, which is made if it is not there. It reads the header of each segment
 // and the whole of the last. One log at a time may be open in a directory.
 //
-// The error wraps store.ErrNoSpace if the disk has no room to open the log. It names a file whose
-// format is another one; nothing was changed then.
+// The error wraps store.ErrNoSpace if the disk has no room to open the log, and store.ErrUnreadable
+// or store.ErrFailed if it fails. It names a file whose format is another one; nothing was changed
+// then.
 func Open(dir string, opts Options) (*Log, error) {
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
@@ -47,11 +48,14 @@ func open(dir directory, opts Options) (*Log, error) {
 	}
 	var err error
 	if l.segments, err = findSegments(dir); err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	if err := l.recover(opts.Synced); err != nil {
 		if l.last != nil {
 			l.last.Close() // its error would only distract from the first
+		}
+		if hasFailed(err) && !errors.Is(err, store.ErrUnreadable) {
+			err = fmt.Errorf("%w: %w", store.ErrFailed, err)
 		}
 		return nil, err
 	}
@@ -94,12 +98,12 @@ func (l *Log) recover(known store.Position) error {
 	s := l.segments[len(l.segments)-1]
 	f, err := l.dir.open(s.name())
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	l.last = f
 	size, err := f.Size()
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	end := s.base + store.Position(max(0, size-headerSize))
 	if !s.rotten {
@@ -133,7 +137,7 @@ func (l *Log) resume(s segment, end, known store.Position) error {
 	buffer := make([]byte, recoveryBuffer)
 	whole, synced, err := survey(scan(s, l.last, s.base, end, buffer), known)
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	l.torn = int64(end - min(whole, end))
 	// If less is there than was synced the file becomes longer: a position is not used again.

@@ -44,11 +44,8 @@ func (r *reader) Next() (store.Record, error) {
 			}
 		}
 		record, _, err := r.scan.next()
-		if isUnreadable(err) {
-			err = fmt.Errorf("%w: %w", store.ErrUnreadable, err)
-		}
 		if err != io.EOF {
-			return record, err
+			return record, unreadable(err)
 		}
 	}
 }
@@ -69,7 +66,7 @@ func (r *reader) advance() error {
 			return fmt.Errorf("%w: %s is gone", store.ErrDropped, s.name())
 		}
 		if err != nil {
-			return err
+			return unreadable(err)
 		}
 		r.release()
 		r.file, r.scan = f, scan(s, f, at, end, r.scan.buffer)

@@ -400,14 +400,27 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// worn is a directory of which one file cannot be read from an offset on.
+// worn is a directory of which one file cannot be read from an offset on, nor opened if that is
+// negative. With no name it cannot be listed.
 type worn struct {
 	directory
 	name string
 	from int64
 }
 
+var errRead = &os.PathError{Op: "read", Path: "disk", Err: syscall.EIO}
+
+func (d worn) list() ([]string, error) {
+	if d.name == "" {
+		return nil, errRead
+	}
+	return d.directory.list()
+}
+
 func (d worn) open(name string) (file, error) {
+	if name == d.name && d.from < 0 {
+		return nil, errRead
+	}
 	f, err := d.directory.open(name)
 	if err == nil && name == d.name {
 		f = wornFile{f, d.from}
@@ -425,7 +438,7 @@ func (f wornFile) ReadAt(b []byte, at int64) (int, error) {
 		return f.file.ReadAt(b, at)
 	}
 	n, err := f.file.ReadAt(b[:max(0, f.from-at)], at)
-	return n, errors.Join(err, &os.PathError{Op: "read", Path: "disk", Err: syscall.EIO})
+	return n, errors.Join(err, errRead)
 }
 
 // TestASectorThatCannotBeReadIsNoDamage: it may be read once the disk is well, so nobody goes on behind it.
@@ -448,5 +461,31 @@ func TestASectorThatCannotBeReadIsNoDamage(t *testing.T) {
 	}
 	if !errors.Is(err, store.ErrUnreadable) || errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("a reader is told %v", err)
+	}
+}
+
+// TestALogOnADiskThatFailsIsNotOpenedAndStaysAsItIs, and the error says which way the disk failed.
+func TestALogOnADiskThatFailsIsNotOpenedAndStaysAsItIs(t *testing.T) {
+	dir := filled(t, "one.", "two.", "thre", "four", "five", "six.", "sevn")
+	older, newest := segment{base: 60}.name(), segment{base: 120}.name()
+	for what, d := range map[string]directory{
+		"the directory": worn{}, "an older file": worn{disk(dir), older, -1}, "its header": worn{disk(dir), older, 0},
+		"the newest file": worn{disk(dir), newest, -1}, "its records": worn{disk(dir), newest, headerSize},
+	} {
+		if _, err := open(d, Options{}); !errors.Is(err, store.ErrUnreadable) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s cannot be read: %v", what, err)
+		}
+	}
+	broken := &faults{}
+	broken.failed.Store(true)
+	if _, err := open(faulty{disk(dir), broken}, Options{}); !errors.Is(err, store.ErrFailed) {
+		t.Errorf("it cannot be written: %v", err)
+	}
+	l := mustOpen(t, dir, Options{})
+	defer l.Close()
+	expectTold(t, l, 0, "0 one.", "20 two.", "40 thre", "60 four", "80 five", "100 six.", "120 sevn")
+	l.dir = worn{l.dir, older, -1}
+	if _, err := l.Read(60, nil); !errors.Is(err, store.ErrUnreadable) {
+		t.Errorf("a reader of a file that cannot be opened is told %v", err)
 	}
 }

@@ -60,6 +60,7 @@ func RunLog(t *testing.T, medium func(t *testing.T) LogMedium) {
 		{"a full medium changes nothing for who does not wait", testLogTryFull},
 		{"a failed write is final", testLogFailed},
 		{"a failed sync is final", testLogFailedSync},
+		{"a failure while space is given back is final", testLogFailedDrop},
 		{"a closed log and a closed reader say so", testLogClosed},
 		{"appends, syncs, reads and drops may run at once", testLogConcurrency},
 	}
@@ -691,6 +692,23 @@ func testLogFailedSync(t *testing.T, m LogMedium) {
 		}
 		_, _, err := l.Append([]byte("lost"))
 		expectErr(t, "Append", err, store.ErrFailed)
+	}
+	closeLog(t, l)
+}
+
+// testLogFailedDrop has the medium fail while space is given back.
+func testLogFailedDrop(t *testing.T, m LogMedium) {
+	l := openLog(t, m)
+	for _, record := range numberedRecords(20) {
+		appendTo(t, l, record)
+	}
+	syncLog(t, l)
+	m.Fail(l)
+	for range 2 {
+		expectErr(t, "DropBefore", l.DropBefore(l.Next()), store.ErrFailed)
+		_, _, err := l.Append([]byte("lost"))
+		expectErr(t, "Append", err, store.ErrFailed)
+		expectErr(t, "Sync", l.Sync(), store.ErrFailed)
 	}
 	closeLog(t, l)
 }
