@@ -654,8 +654,8 @@ func ExampleRegisters() {
 	})
 	there, ok := s.View().HyperLogLog("visitors").Get()
 	all.Merge(there)
-	fmt.Println(ok, all.Count())
-	// Output: true 2
+	fmt.Println(ok, all.Count(), all.Possible())
+	// Output: true 2 true
 }
 
 // Two replicas push to one list at once: all elements stay, and what each pushed stays together.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"github.com/peerd/peerd/internal/dotted"
@@ -51,6 +52,9 @@ func (r *Registers) Merge(o *Registers) {
 	}
 }
 
+// Possible reports whether counting elements can lead to such registers: none is greater than 51.
+func (r *Registers) Possible() bool { return slices.Max(r[:]) <= longestRun+1 }
+
 // Count estimates how many different elements were counted.
 func (r *Registers) Count() int64 {
 	const m = float64(len(Registers{}))
@@ -64,7 +68,10 @@ func (r *Registers) Count() int64 {
 	}
 	z += float64(m * sigma(float64(histogram[0])/m))
 	const alpha = 0.721347520444481703680 // 1 / (2 ln 2)
-	return int64(math.Round(alpha * m * m / z))
+	if n := math.Round(alpha * m * m / z); n < math.MaxInt64 {
+		return int64(n)
+	}
+	return math.MaxInt64 // no elements lead to such registers
 }
 
 // sigma and tau are Ertl's. Products are rounded before they are added: the result is the same on every machine.

@@ -28,6 +28,19 @@ func TestAHyperLogLogCountsWithinItsError(t *testing.T) {
 
 // The hash of MurmurHash64A with Redis's seed, and so registers and counts, are what Redis 7.0 has: see
 // testdata/redis/hyperloglog of api/resp for longer ones.
+// TestRegistersThatNothingLeadsToCountAsMany: they come from elsewhere.
+func TestRegistersThatNothingLeadsToCountAsMany(t *testing.T) {
+	for _, n := range []byte{51, 63} {
+		var r Registers
+		for i := range r {
+			r[i] = n
+		}
+		if r[0] = 50; r.Count() != math.MaxInt64 || r.Possible() != (n == 51) {
+			t.Errorf("registers of %d count %d, and are possible: %v", n, r.Count(), r.Possible())
+		}
+	}
+}
+
 func TestElementsCountInTheRegistersOfRedis(t *testing.T) {
 	for elem, want := range map[string]struct {
 		register int

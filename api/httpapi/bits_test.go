@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"testing"
@@ -36,4 +37,6 @@ func TestAHyperLogLogCountsAndIsCopiedByItsRegisters(t *testing.T) {
 	a.want(200, `{"changed":["copy"]}`, "PUT", "/v1/keys/copy", `{"type":"hyperloglog","count":7,"registers":"`+shown+`"}`)
 	a.want(200, `{"key":"copy","type":"hyperloglog","registers":"`+shown+`","count":2}`, "GET", "/v1/keys/copy", "")
 	a.refused(400, "bad-request", "PUT", "/v1/keys/copy", `{"type":"hyperloglog","registers":"AAAA"}`)
+	beyond := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{52}, len(crdt.Registers{})))
+	a.refused(400, "bad-request", "PUT", "/v1/keys/copy", `{"type":"hyperloglog","registers":"`+beyond+`"}`)
 }

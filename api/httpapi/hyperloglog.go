@@ -20,6 +20,9 @@ func (hyperLogLogConverter) check(v *value, _ int) error {
 	if n := len(crdt.Registers{}); len(v.Registers) != n {
 		return badRequest(fmt.Sprintf("registers: %d bytes, and not %d", len(v.Registers), n))
 	}
+	if !(*crdt.Registers)(v.Registers).Possible() {
+		return badRequest("registers: no elements lead to one beyond 51")
+	}
 	return nil
 }
 
