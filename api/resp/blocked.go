@@ -64,8 +64,10 @@ func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 func (c *call) newWaiter(keys []string, a attempt) *waiter {
 	w := &waiter{
 		attempt: a, of: &c.server.waiting[c.session.index], done: make(chan struct{}),
-		session: session{id: c.session.id, index: c.session.index, db: c.session.db, resp3: c.session.resp3},
-		keys:    slices.Compact(slices.Sorted(slices.Values(keys))),
+		keys: slices.Compact(slices.Sorted(slices.Values(keys))),
+		session: session{
+			id: c.session.id, index: c.session.index, db: c.session.db, resp3: c.session.resp3, turn: c.session.turn,
+		},
 	}
 	for _, arg := range c.args {
 		w.size += len(arg) + ArgumentCost

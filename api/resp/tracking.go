@@ -29,8 +29,14 @@ type tracker struct {
 	trackingOptions
 }
 
-// readings are the moments at which trackers have read a key.
-type readings map[*tracker]uint64
+// readAt is when a tracker has read a key.
+type readAt struct {
+	moment uint64 // of the view
+	turn   int64  // of the client: see session.turn
+}
+
+// readings are when trackers have read a key.
+type readings map[*tracker]readAt
 
 // trackedKey is a key of a database.
 type trackedKey struct {
@@ -260,10 +266,10 @@ func (t *tracking) forgetAll() {
 	}
 }
 
-// changed is a key, and the number of the client that changed it if that is known.
+// changed is a key, and who has changed it.
 type changed struct {
 	key string
-	by  int64
+	by  author
 }
 
 // tell tells of a change of keys.
@@ -277,7 +283,7 @@ func (t *tracking) tell(n int, change *embedded.Change) {
 		}
 	}
 	for _, key := range change.Keys {
-		all = append(all, changed{key, 0})
+		all = append(all, changed{key, author{}})
 	}
 	for _, c := range all {
 		t.invalidate(trackedKey{n, c.key}, c.by, change.Moment)
@@ -289,18 +295,20 @@ func (t *tracking) tell(n int, change *embedded.Change) {
 	}
 }
 
-// invalidate tells those who have read a key before a moment.
-func (t *tracking) invalidate(key trackedKey, by int64, moment uint64) {
+// invalidate tells those who have read a key before a moment. Who is not told of what it does itself is told of
+// what is done to what it has read since: also where that was in one transaction, or group, with what it did.
+func (t *tracking) invalidate(key trackedKey, by author, moment uint64) {
 	all := t.keys[key]
 	for k, at := range all {
 		_, there := t.trackers[k]
-		if there && at >= moment {
+		own := there && k.noloop && k.client.id == by.client
+		if there && at.moment >= moment || own && at.turn > by.turn {
 			continue
 		}
 		delete(all, k)
 		t.items--
 		t.bytes -= readingSize
-		if there && !k.bcast && !(k.noloop && k.client.id == by) {
+		if there && !k.bcast && !own {
 			t.send(k, &invalidation{keys: []string{key.name}})
 		}
 	}
@@ -315,7 +323,7 @@ func (t *tracking) broadcast(k *tracker, all []changed) {
 	for _, prefix := range k.prefixes {
 		var keys []string
 		for _, c := range all {
-			if strings.HasPrefix(c.key, prefix) && !(k.noloop && c.by == k.client.id) {
+			if strings.HasPrefix(c.key, prefix) && !(k.noloop && c.by.client == k.client.id) {
 				keys = append(keys, c.key)
 			}
 		}
@@ -327,14 +335,14 @@ func (t *tracking) broadcast(k *tracker, all []changed) {
 
 // remember notes that a client reads a key, from a view of a moment. Where something was told
 // meanwhile that the view has not, it is told at once.
-func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
+func (t *tracking) remember(k *tracker, n int, name string, at readAt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.follows[n]
 	if _, there := t.trackers[k]; !there || k.bcast {
 		return
 	}
-	if d == nil || at < d.told {
+	if d == nil || at.moment < d.told {
 		t.send(k, &invalidation{keys: []string{name}})
 		return
 	}
@@ -353,7 +361,7 @@ func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
 		if len(t.keys) <= MaxTracked && t.bytes <= MaxTrackedBytes {
 			break
 		}
-		t.invalidate(other, 0, ^uint64(0))
+		t.invalidate(other, author{}, ^uint64(0))
 	}
 }
 
@@ -428,7 +436,7 @@ func (c *call) track(cmd *command) {
 		return
 	}
 	for _, key := range keys {
-		c.server.tracking.remember(s.tracker, s.index, string(key), c.tx.Moment())
+		c.server.tracking.remember(s.tracker, s.index, string(key), readAt{c.tx.Moment(), s.turn})
 	}
 }
 

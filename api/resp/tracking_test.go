@@ -53,6 +53,23 @@ o EXPIRE a 100 -> :1
 t GET a -> "3"
 o PERSIST a -> :1
 t -> >2 "invalidate" *1 "a"
+# What it has read behind its own write it is told of, also if one transaction, script or pipeline has both.
+t MULTI -> +OK
+t SET e 4 -> +QUEUED
+t GET e -> +QUEUED
+t EXEC -> *2 +OK "4"
+o SET e 5 -> +OK
+t -> >2 "invalidate" *1 "e"
+t EVAL "redis.call('set', KEYS[1], 6) return redis.call('get', KEYS[1])" 1 e -> "6"
+o SET e 7 -> +OK
+t -> >2 "invalidate" *1 "e"
+t MULTI -> +OK
+t GET e -> +QUEUED
+t SET e 8 -> +QUEUED
+t GET a -> +QUEUED
+t EXEC -> *3 "7" +OK "3"
+o MSET e 9 a 3 -> +OK
+t -> >2 "invalidate" *1 "a"
 # Two clients that have read a key are told, one that tracks nothing is not.
 t GET a -> "3"
 u HELLO 3
@@ -381,7 +398,7 @@ func TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce(t *testing.T) {
 	all := slices.Collect(maps.Keys(s.tracking.trackers))
 	s.tracking.mu.Unlock()
 	for _, k := range all {
-		s.tracking.remember(k, 0, "k", at)
+		s.tracking.remember(k, 0, "k", readAt{moment: at})
 	}
 	p.expectMessages(`>2 "invalidate" *1 "k"`)
 }
@@ -406,4 +423,17 @@ func TestWhoTakesInNoChangesOfItsOwnIsToldOfThoseOfOthers(t *testing.T) {
 	if slices.Sort(got); !strings.Contains(got[1], "invalidate") || !strings.Contains(got[1], "k3") {
 		t.Errorf("it is told %q", got)
 	}
+}
+
+// TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen though it is not told of the write.
+func TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	p, other := dial(t, address), dial(t, address)
+	p.ask("HELLO 3")
+	p.expect("CLIENT TRACKING ON NOLOOP", "+OK")
+	p.send([]string{"SET", "k", "1"}, []string{"GET", "k"})
+	p.expectReply("+OK")
+	p.expectReply(`"1"`)
+	other.expect("SET k 2", "+OK")
+	p.expectMessages(`>2 "invalidate" *1 "k"`)
 }
