@@ -21,7 +21,7 @@ type trackingOptions struct {
 // tracker is a client that is told when keys change that it may keep a copy of. tracking.mu guards
 // it.
 type tracker struct {
-	client   *client
+	client   *client     // nil once it has left: what it has read stays noted until that changes
 	prefixes nameSet     // BCAST's
 	broken   atomic.Bool // who is told in its place was gone
 	db       int         // the database that it has selected
@@ -113,6 +113,7 @@ func (t *tracking) move(k *tracker, n int, db database) error {
 func (t *tracking) leave(k *tracker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	k.client, k.redirect, k.prefixes = nil, nil, nil
 	if delete(t.trackers, k); len(t.trackers) > 0 {
 		return
 	}

@@ -3,9 +3,11 @@ package resp
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"weak"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -436,4 +438,34 @@ func TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen(t *testing
 	p.expectReply(`"1"`)
 	other.expect("SET k 2", "+OK")
 	p.expectMessages(`>2 "invalidate" *1 "k"`)
+}
+
+// TestNothingIsKeptOfTrackersThatHaveLeft but that they had read a key: others have, and it does not change.
+func TestNothingIsKeptOfTrackersThatHaveLeft(t *testing.T) {
+	s, address := startServer(t, Config{db: newMemory(t)})
+	stays := dial(t, address)
+	stays.ask("HELLO 3")
+	stays.expect("CLIENT TRACKING ON", "+OK")
+	stays.expect("GET k", "_")
+	leaves, told := dial(t, address), dial(t, address)
+	leaves.ask("HELLO 3")
+	id := strings.TrimPrefix(told.ask("CLIENT ID"), ":")
+	leaves.expect("CLIENT TRACKING ON REDIRECT "+id, "+OK")
+	leaves.expect("GET k", "_")
+	var kept []weak.Pointer[client]
+	s.mu.Lock()
+	for c := range s.clients {
+		if c.address.String() != stays.LocalAddr().String() {
+			kept = append(kept, weak.Make(c))
+		}
+	}
+	s.mu.Unlock()
+	leaves.Close()
+	told.Close()
+	eventually(t, "the clients that have left are let go of", func() bool {
+		runtime.GC()
+		return !slices.ContainsFunc(kept, func(p weak.Pointer[client]) bool { return p.Value() != nil })
+	})
+	dial(t, address).expect("SET k v", "+OK")
+	stays.expectMessages(`>2 "invalidate" *1 "k"`)
 }
