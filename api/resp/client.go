@@ -74,7 +74,13 @@ type session struct {
 func (s *session) author() author { return author{s.id, s.turn} }
 
 // size returns how much memory the session holds, in bytes.
-func (s *session) size() int { return s.pending.size + s.subs.bytes + s.watched.bytes }
+func (s *session) size() int {
+	size := s.pending.size + s.subs.bytes + s.watched.bytes
+	if s.tracker != nil {
+		size += s.tracker.bytes
+	}
+	return size
+}
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
 	c := &client{

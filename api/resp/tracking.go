@@ -23,6 +23,7 @@ type trackingOptions struct {
 type tracker struct {
 	client   *client     // nil once it has left: what it has read stays noted until that changes
 	prefixes nameSet     // BCAST's
+	bytes    int         // of them, each charged ArgumentCost besides
 	broken   atomic.Bool // who is told in its place was gone
 	db       int         // the database that it has selected
 	since    uint64      // BCAST: of changes of it up to this moment nothing is told
@@ -93,7 +94,9 @@ func (t *tracking) enter(c *client, n int, db database, options trackingOptions,
 		prefixes = []string{""}
 	}
 	for _, prefix := range prefixes {
-		k.prefixes.add(prefix)
+		if k.prefixes.add(prefix) {
+			k.bytes += len(prefix) + ArgumentCost
+		}
 	}
 	return nil
 }

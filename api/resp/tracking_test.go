@@ -469,3 +469,30 @@ func TestNothingIsKeptOfTrackersThatHaveLeft(t *testing.T) {
 	dial(t, address).expect("SET k v", "+OK")
 	stays.expectMessages(`>2 "invalidate" *1 "k"`)
 }
+
+// TestPrefixesCountAsHeld by the client that is told of what begins so.
+func TestPrefixesCountAsHeld(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, other := dial(t, address), dial(t, address)
+	id := strings.TrimPrefix(p.ask("CLIENT ID"), ":")
+	holds := func() (n int) {
+		_, rest, _ := strings.Cut(other.ask("CLIENT LIST ID "+id), " tot-mem=")
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	p.send([]string{"CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "a" + strings.Repeat("x", 1<<20)})
+	p.expectReply("+OK")
+	p.send([]string{"CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "b" + strings.Repeat("x", 1<<20)})
+	p.expectReply("+OK")
+	p.expect("PING", "+PONG")
+	if n := holds(); n < 2<<20 {
+		t.Errorf("of two prefixes of 1 MiB it counts %d bytes", n)
+	}
+	p.expect("CLIENT TRACKING OFF", "+OK")
+	p.expect("PING", "+PONG")
+	if n := holds(); n > 1<<20 {
+		t.Errorf("without prefixes it counts %d bytes", n)
+	}
+}
