@@ -421,3 +421,33 @@ func TestWhoIsUnblockedWhileItIsTriedWaitsNoMore(t *testing.T) {
 		t.Errorf("it is answered %q", w.out.buf)
 	}
 }
+
+// TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion to how many there are: others wait for it meanwhile.
+func TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion(t *testing.T) {
+	least := func(waiters int) time.Duration {
+		s, address := startServer(t, Config{db: newMemory(t)})
+		writes := dial(t, address)
+		set := []string{"MSET"}
+		for i := range waiters {
+			pop := []string{"BLPOP"}
+			for j := range MaxWaited {
+				key := fmt.Sprintf("key:%02d:%04d", i, j)
+				pop, set = append(pop, key), append(set, key, "v")
+			}
+			dial(t, address).send(append(pop, "0"))
+			untilWaiting(t, s, int64(i+1))
+		}
+		shortest := time.Hour
+		for range 3 {
+			began := time.Now()
+			writes.send(set)
+			writes.expectReply("+OK")
+			shortest = min(shortest, time.Since(began))
+		}
+		return shortest
+	}
+	few, many := least(4), least(32)
+	if many > 24*few {
+		t.Errorf("with 4 clients that wait for %d keys each it takes %v, with 32 it takes %v", MaxWaited, few, many)
+	}
+}
