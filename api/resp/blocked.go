@@ -40,9 +40,15 @@ type attempt struct {
 	// none writes the reply for when the time is over, and within a transaction, where nothing
 	// waits.
 	none func(out *replies)
-	// takes is the type of value whose elements it takes, any one of them, if it does: when one
-	// such attempt finds nothing, no other does.
-	takes crdt.Type
+	// takes is what it takes any one of, if it does: when one such attempt finds nothing, no other
+	// does.
+	takes taking
+}
+
+// taking is elements of a type of value, and of a stream those that a group was not given.
+type taking struct {
+	typ   crdt.Type
+	group string
 }
 
 // block has the command wait for keys, until one of them has what it tries for or the time is over;
@@ -523,12 +529,12 @@ func (s *serving) run(tx *embedded.Tx) error {
 
 // serve tries those who wait for the first of the keys.
 func (s *serving) serve(tx *embedded.Tx, key string) error {
-	var inVain crdt.Types
+	inVain := map[taking]bool{}
 	for _, w := range s.of.waitersOf(key) {
 		if len(s.done) == maxServed {
 			return nil
 		}
-		if s.only != nil && w != s.only || w.takes != 0 && inVain.Has(w.takes) || !s.of.claim(w) {
+		if s.only != nil && w != s.only || inVain[w.takes] || !s.of.claim(w) {
 			continue
 		}
 		done, err := w.run(s, tx, key)
@@ -538,8 +544,8 @@ func (s *serving) serve(tx *embedded.Tx, key string) error {
 		switch {
 		case err != nil:
 			return err
-		case !done && w.takes != 0:
-			inVain = inVain.With(w.takes)
+		case !done && w.takes != taking{}:
+			inVain[w.takes] = true
 		case done:
 			s.done = append(s.done, w)
 			s.note(tx)
