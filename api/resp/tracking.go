@@ -376,6 +376,7 @@ func (t *tracking) send(k *tracker, m *invalidation) {
 		t.server.mu.Lock()
 		_, there := t.server.clients[k.redirect]
 		t.server.mu.Unlock()
+		there = there && !k.redirect.evicted() // who is to be closed is sent nothing more
 		if k.broken.Store(!there); there {
 			to, m.redirected = k.redirect, true
 		} else {
