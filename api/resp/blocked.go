@@ -40,9 +40,15 @@ type attempt struct {
 	// none writes the reply for when the time is over, and within a transaction, where nothing
 	// waits.
 	none func(out *replies)
-	// takes is the type of value whose elements it takes, any one of them, if it does: when one
-	// such attempt finds nothing, no other does.
-	takes crdt.Type
+	// takes is what it takes any one of, if it does: when one such attempt finds nothing, no other
+	// does.
+	takes taking
+}
+
+// taking is elements of a type of value, and of a stream those that a group was not given.
+type taking struct {
+	typ   crdt.Type
+	group string
 }
 
 // block has the command wait for keys, until one of them has what it tries for or the time is over;
@@ -64,8 +70,10 @@ func (c *call) block(keys []string, timeout time.Duration, a attempt) error {
 func (c *call) newWaiter(keys []string, a attempt) *waiter {
 	w := &waiter{
 		attempt: a, of: &c.server.waiting[c.session.index], done: make(chan struct{}),
-		session: session{id: c.session.id, index: c.session.index, db: c.session.db, resp3: c.session.resp3},
-		keys:    slices.Compact(slices.Sorted(slices.Values(keys))),
+		keys: slices.Compact(slices.Sorted(slices.Values(keys))),
+		session: session{
+			id: c.session.id, index: c.session.index, db: c.session.db, resp3: c.session.resp3, turn: c.session.turn,
+		},
 	}
 	for _, arg := range c.args {
 		w.size += len(arg) + ArgumentCost
@@ -213,7 +221,7 @@ type waiting struct {
 	db       database
 	queues   map[string][]*waiter // by key, in the order in which they came
 	keyless  map[*waiter]struct{} // those of await
-	ready    []string             // keys for which they are to be tried, each once
+	ready    keyQueue             // keys for which they are to be tried
 	serving  bool                 // a goroutine does
 	watching bool                 // another waits for changes
 	watch    *embedded.Watch      // nil until that has begun to
@@ -342,11 +350,11 @@ func (q *waiting) has(key string) bool {
 // mark has those tried who wait for some keys. Called under mu.
 func (q *waiting) mark(keys []string) {
 	for _, key := range keys {
-		if len(q.queues[key]) > 0 && !slices.Contains(q.ready, key) {
-			q.ready = append(q.ready, key)
+		if len(q.queues[key]) > 0 {
+			q.ready.add(key)
 		}
 	}
-	if len(q.ready) > 0 && !q.serving && !q.closed {
+	if len(q.ready.keys) > 0 && !q.serving && !q.closed {
 		q.serving = true
 		q.server.running.Add(1)
 		go q.serveReady()
@@ -355,12 +363,32 @@ func (q *waiting) mark(keys []string) {
 
 // markAll has all tried. Called under mu.
 func (q *waiting) markAll() {
-	q.ready = q.ready[:0]
-	for key := range q.queues {
-		q.ready = append(q.ready, key)
+	q.ready = keyQueue{}
+	q.mark(slices.Sorted(maps.Keys(q.queues)))
+}
+
+// keyQueue is keys in an order, each once.
+type keyQueue struct {
+	keys []string
+	in   map[string]struct{}
+}
+
+// add puts a key behind the others, unless it is among them.
+func (q *keyQueue) add(key string) {
+	if _, there := q.in[key]; there {
+		return
 	}
-	slices.Sort(q.ready)
-	q.mark(nil)
+	if q.in == nil {
+		q.in = map[string]struct{}{}
+	}
+	q.in[key] = struct{}{}
+	q.keys = append(q.keys, key)
+}
+
+// drop takes the first key out.
+func (q *keyQueue) drop() {
+	delete(q.in, q.keys[0])
+	q.keys = q.keys[1:]
 }
 
 // serveReady tries those who are to be, until none is.
@@ -368,20 +396,22 @@ func (q *waiting) serveReady() {
 	defer q.server.running.Done()
 	for {
 		q.mu.Lock()
-		db, keys := q.db, q.ready
-		q.ready = nil
-		if q.serving = len(keys) > 0; !q.serving {
+		db, ready := q.db, q.ready
+		q.ready = keyQueue{}
+		if q.serving = len(ready.keys) > 0; !q.serving {
 			q.mu.Unlock()
 			return
 		}
 		q.mu.Unlock()
-		s := &serving{of: q, keys: keys}
+		s := &serving{of: q, left: ready}
 		if q.update(db, s) == nil {
 			continue
 		}
-		for _, key := range keys { // it may be that of one of them alone
+		for _, key := range ready.keys { // it may be that of one of them alone
 			for _, w := range q.waitersOf(key) {
-				if err := q.update(db, &serving{of: q, keys: []string{key}, only: w}); err != nil && q.claim(w) {
+				one := &serving{of: q, only: w}
+				one.left.add(key)
+				if err := q.update(db, one); err != nil && q.claim(w) {
 					w.out.fail(errorText(err))
 					q.release(w, true)
 				}
@@ -476,7 +506,7 @@ func (q *waiting) close() {
 type serving struct {
 	of    *waiting
 	only  *waiter  // if set, no other
-	keys  []string // still to be tried
+	left  keyQueue // keys that are still to be tried
 	tried []string // keys that were
 	from  int      // of the transaction's operations the first that was not looked at
 	noted *noted   // what it did, if anybody wants to know
@@ -489,8 +519,8 @@ const maxServed = 64
 // run is the transaction. What it writes may be what others wait for.
 func (s *serving) run(tx *embedded.Tx) error {
 	s.from, s.noted = 0, nil
-	for len(s.keys) > 0 && len(s.done) < maxServed {
-		if err := s.serve(tx, s.keys[0]); err != nil {
+	for len(s.left.keys) > 0 && len(s.done) < maxServed {
+		if err := s.serve(tx, s.left.keys[0]); err != nil {
 			return err
 		}
 	}
@@ -499,12 +529,12 @@ func (s *serving) run(tx *embedded.Tx) error {
 
 // serve tries those who wait for the first of the keys.
 func (s *serving) serve(tx *embedded.Tx, key string) error {
-	var inVain crdt.Types
+	inVain := map[taking]bool{}
 	for _, w := range s.of.waitersOf(key) {
 		if len(s.done) == maxServed {
 			return nil
 		}
-		if s.only != nil && w != s.only || w.takes != 0 && inVain.Has(w.takes) || !s.of.claim(w) {
+		if s.only != nil && w != s.only || inVain[w.takes] || !s.of.claim(w) {
 			continue
 		}
 		done, err := w.run(s, tx, key)
@@ -514,14 +544,15 @@ func (s *serving) serve(tx *embedded.Tx, key string) error {
 		switch {
 		case err != nil:
 			return err
-		case !done && w.takes != 0:
-			inVain = inVain.With(w.takes)
+		case !done && w.takes != taking{}:
+			inVain[w.takes] = true
 		case done:
 			s.done = append(s.done, w)
 			s.note(tx)
 		}
 	}
-	s.tried, s.keys = append(s.tried, key), s.keys[1:]
+	s.tried = append(s.tried, key)
+	s.left.drop()
 	return nil
 }
 
@@ -556,8 +587,8 @@ func (w *waiter) run(s *serving, tx *embedded.Tx, key string) (done bool, err er
 // note adds the keys that the transaction wrote and somebody waits for.
 func (s *serving) note(tx *embedded.Tx) {
 	s.from = tx.Touched(s.from, func(key string) {
-		if s.of.has(key) && !slices.Contains(s.keys, key) {
-			s.keys = append(s.keys, key)
+		if s.of.has(key) {
+			s.left.add(key)
 		}
 	})
 }
@@ -568,9 +599,9 @@ func (s *serving) end(err error) {
 	for _, w := range s.done {
 		s.of.release(w, err == nil)
 	}
-	again := s.keys
+	again := s.left.keys
 	if err != nil && s.only == nil {
-		again = append(s.tried, s.keys...)
+		again = append(s.tried, again...)
 	}
 	if len(again) > 0 && s.only == nil {
 		s.of.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func runTake(c *call) error {
 			return err
 		}
 	}
-	return c.block(keys, timeout, attempt{try: tryTake, none: (*replies).null, takes: crdt.TypeSet})
+	return c.block(keys, timeout, attempt{try: tryTake, none: (*replies).null, takes: taking{typ: crdt.TypeSet}})
 }
 
 // tryPass moves a member of a set to another: PASS key other.
@@ -63,12 +64,12 @@ func runPass(c *call) error {
 	if done, err := tryPass(c, c.arg(1)); done || err != nil {
 		return err
 	}
-	return c.block([]string{c.arg(1)}, 0, attempt{try: tryPass, none: (*replies).null, takes: crdt.TypeSet})
+	return c.block([]string{c.arg(1)}, 0, attempt{try: tryPass, none: (*replies).null, takes: taking{typ: crdt.TypeSet}})
 }
 
 // runFail waits for a set, and fails then.
 func runFail(c *call) error {
-	return c.block([]string{c.arg(1)}, 0, attempt{none: (*replies).null, takes: crdt.TypeSet,
+	return c.block([]string{c.arg(1)}, 0, attempt{none: (*replies).null, takes: taking{typ: crdt.TypeSet},
 		try: func(c *call, key string) (bool, error) {
 			if c.tx.Set(key).Len() > 0 {
 				panic("as it must not")
@@ -94,7 +95,7 @@ func (unreadable) Scan(_, _ dotted.Address, _ func(dotted.Address, dotted.Cell) 
 func runBroken(c *call) error {
 	engine.Bind(&c.tx.Fields, unreadable{})
 	c.tx.Types("any")
-	return c.block([]string{c.arg(1)}, 0, attempt{try: tryTake, none: (*replies).null, takes: crdt.TypeSet})
+	return c.block([]string{c.arg(1)}, 0, attempt{try: tryTake, none: (*replies).null, takes: taking{typ: crdt.TypeSet}})
 }
 
 // startWaiting serves a database with commands that wait.
@@ -419,5 +420,75 @@ func TestWhoIsUnblockedWhileItIsTriedWaitsNoMore(t *testing.T) {
 	q.release(w, false)
 	if !w.isDone() || !strings.HasPrefix(string(w.out.buf), "-UNBLOCKED ") {
 		t.Errorf("it is answered %q", w.out.buf)
+	}
+}
+
+// TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion to how many there are: others wait for it meanwhile.
+func TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion(t *testing.T) {
+	least := func(waiters int) time.Duration {
+		s, address := startServer(t, Config{db: newMemory(t)})
+		writes := dial(t, address)
+		set := []string{"MSET"}
+		for i := range waiters {
+			pop := []string{"BLPOP"}
+			for j := range MaxWaited {
+				key := fmt.Sprintf("key:%02d:%04d", i, j)
+				pop, set = append(pop, key), append(set, key, "v")
+			}
+			dial(t, address).send(append(pop, "0"))
+			untilWaiting(t, s, int64(i+1))
+		}
+		shortest := time.Hour
+		for range 3 {
+			began := time.Now()
+			writes.send(set)
+			writes.expectReply("+OK")
+			shortest = min(shortest, time.Since(began))
+		}
+		return shortest
+	}
+	few, many := least(4), least(32)
+	if many > 24*few {
+		t.Errorf("with 4 clients that wait for %d keys each it takes %v, with 32 it takes %v", MaxWaited, few, many)
+	}
+}
+
+// TestOfAGroupThatWaitsFewAreTried for each entry: others wait meanwhile who write.
+func TestOfAGroupThatWaitsFewAreTried(t *testing.T) {
+	s, address := startServer(t, Config{db: newMemory(t)})
+	adds := dial(t, address)
+	const consumers, entries = 100, 10
+	var waits []*peer
+	for _, group := range []string{"g", "h"} {
+		adds.expect("XGROUP CREATE s "+group+" 0 MKSTREAM", "+OK")
+		for i := range consumers {
+			p := dial(t, address)
+			p.send(fields(fmt.Sprintf("XREADGROUP GROUP %s c%d BLOCK 0 STREAMS s >", group, i))[0])
+			waits = append(waits, p)
+			untilWaiting(t, s, int64(len(waits)))
+		}
+	}
+	tried, q := new(atomic.Int64), &s.waiting[0]
+	q.mu.Lock()
+	for _, w := range q.queues["s"] {
+		try := w.try
+		w.try = func(c *call, key string) (bool, error) {
+			tried.Add(1)
+			return try(c, key)
+		}
+	}
+	q.mu.Unlock()
+	for i := range entries {
+		id := fmt.Sprintf("%d-0", i+1)
+		adds.expect("XADD s "+id+" f v", fmt.Sprintf("%q", id))
+		for _, first := range []int{i, consumers + i} { // of each group who has waited longest
+			if got := flat(waits[first].reply()); got != fmt.Sprintf(`*1 *2 "s" *1 *2 %q *2 "f" "v"`, id) {
+				t.Errorf("client %d is given %s", first, got)
+			}
+		}
+	}
+	// Of each group one is given the entry, and the next finds none: then, and when the watch tells of it.
+	if n := tried.Load(); n > 6*entries {
+		t.Errorf("%d entries had %d commands tried that wait", entries, n)
 	}
 }

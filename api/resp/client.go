@@ -67,10 +67,20 @@ type session struct {
 	tracker  *tracker    // how it is told of changed keys that it may keep a copy of; nil if it is not
 	caching  bool        // CLIENT CACHING came before
 	noEvict  atomic.Bool // CLIENT NO-EVICT: others are closed first for what they hold
+	turn     int64       // the number of its last command; those within MULTI and scripts count
 }
 
+// author says that what is executed is the session's.
+func (s *session) author() author { return author{s.id, s.turn} }
+
 // size returns how much memory the session holds, in bytes.
-func (s *session) size() int { return s.pending.size + s.subs.bytes + s.watched.bytes }
+func (s *session) size() int {
+	size := s.pending.size + s.subs.bytes + s.watched.bytes
+	if s.tracker != nil {
+		size += s.tracker.bytes
+	}
+	return size
+}
 
 func newClient(s *Server, conn net.Conn, id int64) *client {
 	c := &client{

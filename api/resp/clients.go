@@ -106,14 +106,15 @@ func (c *call) viewOf(other *client) view {
 	return view{queued: -1, redirects: -1}
 }
 
-// clients returns those that a condition holds for, in the order in which they came.
+// clients returns those that a condition holds for, in the order in which they came. One that is to be closed is gone,
+// whatever it still does.
 func (c *call) clients(wanted func(*client, view) bool) []*client {
 	s := c.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []*client
 	for other := range s.clients {
-		if wanted(other, c.viewOf(other)) {
+		if !other.evicted() && wanted(other, c.viewOf(other)) {
 			found = append(found, other)
 		}
 	}

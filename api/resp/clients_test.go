@@ -176,3 +176,30 @@ func TestWhatIsNotHereIsRefusedWithItsReason(t *testing.T) {
 	p.expect("SAVE", "-ERR SAVE "+refusals["save"])
 	p.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.")
 }
+
+// TestWhoWasKilledIsGoneAtOnce for all who ask, though what it has asked for goes on.
+func TestWhoWasKilledIsGoneAtOnce(t *testing.T) { eachWay(t, testWhoWasKilledIsGoneAtOnce) }
+
+func testWhoWasKilledIsGoneAtOnce(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	_, address := startServer(t, Config{db: db})
+	busy, other := dial(t, address), dial(t, address)
+	id := strings.TrimPrefix(busy.ask("CLIENT ID"), ":")
+	tracks := dial(t, address)
+	tracks.ask("HELLO 3")
+	tracks.expect("CLIENT TRACKING ON REDIRECT "+id, "+OK")
+	tracks.expect("GET k", "_")
+	busy.send([]string{"SET", "a", "1"})
+	<-db.entered
+	other.send(fields("CLIENT KILL ID "+id, "CLIENT KILL ID "+id, "CLIENT LIST ID "+id, "CLIENT TRACKING ON REDIRECT "+id)...)
+	other.expectReply(":1")
+	other.expectReply(":0")
+	other.expectReply(`""`)
+	other.expectReply("-ERR The client ID you want redirect to does not exist")
+	err := db.memory.Update(t.Context(), func(tx *embedded.Tx) error { return tx.String("k").Set([]byte("v")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracks.expectMessages(`>2 "tracking-redir-broken" :` + id)
+	close(db.leave)
+}

@@ -289,6 +289,7 @@ func (c *call) perform(r *request) error {
 func (c *call) run(cmd *command) error {
 	at := len(c.out.buf)
 	c.command, c.joined, c.trimmed = cmd, nil, false
+	c.session.turn++
 	var began time.Time
 	if c.whole { // of others it is known how long they take with all that is executed with them
 		began = time.Now()

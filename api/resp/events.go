@@ -12,9 +12,12 @@ import (
 // event is what happened to a key, in Redis's words.
 type event struct {
 	name, key string
-	class     byte  // of notify-keyspace-events
-	by        int64 // the number of the client that did it; zero if that is not known
+	class     byte   // of notify-keyspace-events
+	by        author // who did it
 }
+
+// author is the client that did something, by its number, and which of its commands; zero if that is not known.
+type author struct{ client, turn int64 }
 
 // noted is what a transaction of clients did: its note, by which those who follow a database are
 // told of it. Of what others did, and of what they could not be told at once, they are told what
@@ -91,11 +94,11 @@ func (c *call) note(cmd *command) {
 	}
 	if slices.Contains(untold, cmd.name) {
 		for _, key := range c.joined {
-			c.noted.events = append(c.noted.events, event{"xgroup-createconsumer", key, classes["stream"], c.session.id})
+			c.noted.events = append(c.noted.events, event{"xgroup-createconsumer", key, classes["stream"], c.session.author()})
 		}
 		c.joined = nil
 		for _, key := range keys { // of no class: only who keeps a copy is told
-			c.noted.events = append(c.noted.events, event{key: key, by: c.session.id})
+			c.noted.events = append(c.noted.events, event{key: key, by: c.session.author()})
 		}
 		return
 	}
@@ -110,7 +113,7 @@ func (c *call) note(cmd *command) {
 	}
 	for _, key := range keys {
 		for _, name := range c.eventsOf(cmd, names, key) {
-			c.noted.events = append(c.noted.events, event{name, key, classOf(name, cmd.group), c.session.id})
+			c.noted.events = append(c.noted.events, event{name, key, classOf(name, cmd.group), c.session.author()})
 		}
 	}
 }
@@ -185,7 +188,7 @@ func eventsIn(note any) []event {
 	case embedded.Expired:
 		events := make([]event, len(n))
 		for i, key := range n {
-			events[i] = event{"expired", key, 'x', 0}
+			events[i] = event{"expired", key, 'x', author{}}
 		}
 		return events
 	}
@@ -195,9 +198,9 @@ func eventsIn(note any) []event {
 // eventOf returns what became of a key, where it is not known how.
 func eventOf(types crdt.Types, key string) event {
 	if t := types.First(); t != 0 {
-		return event{t.Redis().Event, key, classes[t.Redis().Name], 0}
+		return event{t.Redis().Event, key, classes[t.Redis().Name], author{}}
 	}
-	return event{"del", key, 'g', 0}
+	return event{"del", key, 'g', author{}}
 }
 
 // eventClasses is the value of notify-keyspace-events: of which events clients are told, and on

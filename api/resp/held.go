@@ -53,20 +53,20 @@ func (s *Server) evict() {
 func (s *Server) expelLargest() map[*client]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := int64(0)
+	own := int64(0) // without mail, of which several may have the same
 	for c := range s.clients {
-		all += c.holds()
+		own += max(0, c.held.Load())
 	}
 	expelled := map[*client]int64{}
-	for all > MaxHeld {
+	for own+s.mail.Load() > MaxHeld {
 		worst := s.largest()
 		if worst == nil {
 			break // they gave it back meanwhile
 		}
-		held := worst.holds()
+		expelled[worst] = worst.holds()
+		own -= max(0, worst.held.Load())
 		s.expel(worst)
-		all -= held
-		expelled[worst] = held
+		worst.box.discard()
 	}
 	return expelled
 }

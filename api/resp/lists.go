@@ -642,7 +642,7 @@ func (c *call) moveLater(from, to end, timeout int) error {
 			}
 			return c.move(from, to)
 		},
-		none: (*replies).nullArray, takes: crdt.TypeList,
+		none: (*replies).nullArray, takes: taking{typ: crdt.TypeList},
 	})
 }
 
@@ -692,7 +692,7 @@ func (c *call) popLater(keys []string, from end, most int, several bool, wait ti
 			}
 			return c.popFrom(key, from, most, several)
 		},
-		none: (*replies).nullArray, takes: crdt.TypeList,
+		none: (*replies).nullArray, takes: taking{typ: crdt.TypeList},
 	})
 }
 

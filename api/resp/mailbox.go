@@ -13,12 +13,15 @@ import (
 type mail struct {
 	pattern string // that matched, "" if the channel itself was subscribed to
 	embedded.Message
+	shared  *atomic.Int64 // in how many mailboxes the message is: of all it is held once
 	invalid *invalidation // in place of a message
 }
 
-// mailSize is what mail takes in memory besides its bytes. Those of one message that many clients
-// are sent are there once, but counted for each.
-const mailSize = 104
+// mailSize is what mail takes in memory besides its bytes.
+const mailSize = 112
+
+// largePayload is from how many bytes on a payload is sent from where it is, and not copied for each client.
+const largePayload = 4 << 10
 
 func (m *mail) size() int {
 	if m.invalid != nil {
@@ -27,7 +30,18 @@ func (m *mail) size() int {
 	return len(m.pattern) + len(m.Channel) + len(m.Payload) + mailSize
 }
 
-// write writes what a client is sent, that may be a subscriber.
+// alone is the size but for what other mailboxes have as well.
+func (m *mail) alone() int {
+	if m.shared == nil {
+		return m.size()
+	}
+	return len(m.pattern) + mailSize
+}
+
+// isLarge reports whether the payload is sent from where it is.
+func (m *mail) isLarge() bool { return m.invalid == nil && len(m.Payload) >= largePayload }
+
+// write writes what a client is sent, that may be a subscriber: of what is large all before the payload.
 func (m *mail) write(out *replies, subscriber bool) {
 	switch {
 	case m.invalid != nil:
@@ -45,7 +59,11 @@ func (m *mail) write(out *replies, subscriber bool) {
 		out.text("message")
 	}
 	out.text(m.Channel)
-	out.bulk(m.Payload)
+	if m.isLarge() {
+		out.header('$', int64(len(m.Payload)))
+	} else {
+		out.bulk(m.Payload)
+	}
 }
 
 // mailbox is what waits to be sent to a client beside its replies. Anybody puts mail into it, and
@@ -58,7 +76,7 @@ type mailbox struct {
 
 	mu      sync.Mutex
 	open    bool
-	full    bool // more than MaxMail waited: the client is to be closed
+	full    bool // more than MaxMail waited, or all hold too much: the client is to be closed
 	queue   []mail
 	arrived chan struct{} // of capacity 1
 	closed  chan struct{}
@@ -78,7 +96,8 @@ func (b *mailbox) put(m mail) {
 		b.empty()
 	} else {
 		b.queue = append(b.queue, m)
-		b.count(size)
+		b.bytes.Add(int64(size))
+		b.server.holdMail(&m)
 	}
 	select {
 	case b.arrived <- struct{}{}:
@@ -97,35 +116,66 @@ func (b *mailbox) waiting() (messages int, bytes int64) {
 	return len(b.queue), b.bytes.Load()
 }
 
-// count notes that so many bytes more wait. b.mu is held.
-func (b *mailbox) count(n int) {
-	b.bytes.Add(int64(n))
-	b.server.held.Add(int64(n))
+// holdMail notes that mail is in one mailbox more. dropMail is its opposite.
+func (s *Server) holdMail(m *mail) {
+	size := m.alone()
+	if m.shared != nil && m.shared.Add(1) == 1 {
+		size = m.size()
+	}
+	s.held.Add(int64(size))
+	s.mail.Add(int64(size))
+}
+
+func (s *Server) dropMail(m *mail) {
+	size := m.alone()
+	if m.shared != nil && m.shared.Add(-1) == 0 {
+		size = m.size()
+	}
+	s.held.Add(-int64(size))
+	s.mail.Add(-int64(size))
+}
+
+// discard throws away what waits for a client that is to be closed, and what comes.
+func (b *mailbox) discard() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.full = true
+	b.empty()
 }
 
 // empty throws away what waits. b.mu is held.
 func (b *mailbox) empty() {
+	for i := range b.queue {
+		b.server.dropMail(&b.queue[i])
+	}
 	b.queue = nil
-	b.count(-int(b.bytes.Load()))
+	b.bytes.Store(0)
 }
 
-// take writes some of what waits, and reports whether there is more. The error is errMailbox.
-func (b *mailbox) take(out *replies) (more bool, err error) {
+// take writes some of what waits, and reports whether there is more. What is large comes last: its payload is not
+// written, and it is to be dropped once it is. The error is errMailbox.
+func (b *mailbox) take(out *replies) (large *mail, more bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.full {
-		return false, errMailbox
+		return nil, false, errMailbox
 	}
 	n := 0
-	for ; n < len(b.queue) && len(out.buf) < writeSize; n++ {
-		b.queue[n].write(out, b.subs.all() > 0)
-		b.count(-b.queue[n].size())
+	for ; n < len(b.queue) && len(out.buf) < writeSize && large == nil; n++ {
+		m := b.queue[n]
+		m.write(out, b.subs.all() > 0)
+		b.bytes.Add(-int64(m.size()))
+		if m.isLarge() {
+			large = &m
+		} else {
+			b.server.dropMail(&m)
+		}
 	}
 	clear(b.queue[:n])
 	if b.queue = b.queue[n:]; len(b.queue) == 0 {
 		b.queue = nil
 	}
-	return len(b.queue) > 0, nil
+	return large, len(b.queue) > 0, nil
 }
 
 // start opens the box, unless it is open, and returns whether it was not.
@@ -162,7 +212,7 @@ func (c *client) sendMail(ctx context.Context, arrived, closed <-chan struct{}) 
 			return
 		}
 		if err := c.passOn(); err != nil {
-			if errors.Is(err, errMailbox) {
+			if errors.Is(err, errMailbox) && !c.evicted() {
 				c.server.unread(c)
 			}
 			c.conn.Close()
@@ -180,11 +230,22 @@ func (c *client) passOn() error {
 	defer c.writing.Unlock()
 	for more := true; more; {
 		out := replies{resp3: c.resp3}
+		var large *mail
 		var err error
-		if more, err = c.box.take(&out); err != nil {
+		if large, more, err = c.box.take(&out); err != nil {
 			return err
 		}
-		if err := c.write(out.buf, writeSize); err != nil {
+		err = c.write(out.buf, writeSize)
+		if large != nil {
+			if err == nil {
+				err = c.write(large.Payload, writeSize)
+			}
+			c.server.dropMail(large)
+			if err == nil {
+				err = c.write([]byte("\r\n"), writeSize)
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

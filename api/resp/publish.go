@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -63,12 +64,12 @@ func (a *audience) leave(kind naming, name string, box *mailbox) {
 func (a *audience) tell(m embedded.Message) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	kind := toChannel
+	kind, shared := toChannel, new(atomic.Int64)
 	if m.Sharded {
 		kind = toShard
 	}
 	for box := range a.boxes[kind][m.Channel] {
-		box.put(mail{Message: m})
+		box.put(mail{Message: m, shared: shared})
 	}
 	if m.Sharded {
 		return
@@ -76,7 +77,7 @@ func (a *audience) tell(m embedded.Message) {
 	for _, pattern := range a.patterns {
 		if matchGlob(pattern, m.Channel) {
 			for box := range a.boxes[toPattern][pattern] {
-				box.put(mail{pattern: pattern, Message: m})
+				box.put(mail{pattern: pattern, Message: m, shared: shared})
 			}
 		}
 	}

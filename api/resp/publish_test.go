@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 func TestWhatIsPublishedAtOnePeerReachesClientsOfOthers(t *testing.T) {
@@ -160,4 +162,66 @@ func testWhoHasNoRepliesHasMessages(t *testing.T) {
 	p.expectMessages(`>3 "subscribe" "c" :1`, `>3 "message" "c" "own"`)
 	writer.expect("PUBLISH c other", ":1")
 	p.expectMessages(`>3 "message" "c" "other"`)
+}
+
+// TestAMessageToManyIsHeldOnce: nobody is closed because many are sent the same.
+func TestAMessageToManyIsHeldOnce(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const clients = 400
+	var all []*client
+	join := func(channel string) {
+		c := register(t, s, idle(t), 0)
+		c.box.start()
+		c.subs.add(toChannel, channel)
+		all = append(all, c)
+	}
+	tell := func(channel string) {
+		s.audience.tell(embedded.Message{Channel: channel, Payload: make([]byte, 1_000_000)})
+	}
+	evicted := func() (n int) {
+		for _, c := range all {
+			n += oneIf(c.evicted())
+		}
+		return n
+	}
+	for range clients {
+		join("all")
+	}
+	tell("all")
+	if n := evicted(); n > 0 {
+		t.Errorf("%d of %d clients that are sent the same are closed", n, clients)
+	}
+	for i := range clients {
+		join(fmt.Sprint(i))
+		tell(fmt.Sprint(i))
+	}
+	if n, held := evicted(), s.held.Load(); n == 0 || held > MaxHeld {
+		t.Errorf("%d clients are closed, and %d bytes held", n, held)
+	}
+	for _, c := range all {
+		c.subs.clear()
+		c.box.stop()
+	}
+	if held, mail := s.held.Load(), s.mail.Load(); held != 0 || mail != 0 {
+		t.Errorf("%d bytes are held, %d of them of mail", held, mail)
+	}
+}
+
+// TestALargeMessageIsSentWhole, to who goes on listening and before the reply to who ends it.
+func TestALargeMessageIsSentWhole(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, two := dial(t, address), dial(t, address)
+	p.ask("HELLO 3")
+	p.ask("SUBSCRIBE c")
+	two.ask("PSUBSCRIBE c*")
+	large := strings.Repeat("m", 3*largePayload)
+	p.send([]string{"PUBLISH", "c", large}, []string{"PUBLISH", "c", "little"}, []string{"UNSUBSCRIBE", "c"})
+	p.expectReply(":2")
+	p.expectReply(":2")
+	p.expectMessages(fmt.Sprintf(`>3 "message" "c" %q`, large), `>3 "message" "c" "little"`, `>3 "unsubscribe" "c" :0`)
+	two.expectMessages(fmt.Sprintf(`*4 "pmessage" "c*" "c" %q`, large), `*4 "pmessage" "c*" "c" "little"`)
+	p.expect("PING", "+PONG")
 }

@@ -227,9 +227,14 @@ func unsubscribing(kind naming, reply string) func(c *call) error {
 func (c *call) insertMail() {
 	for more := true; more; {
 		before := replies{resp3: c.session.resp3}
+		var large *mail
 		var err error
-		if more, err = c.session.subs.box.take(&before); err != nil {
+		if large, more, err = c.session.subs.box.take(&before); err != nil {
 			return // it is closed for that
+		}
+		if large != nil {
+			before.buf = append(append(before.buf, large.Payload...), "\r\n"...)
+			c.server.dropMail(large)
 		}
 		c.out.insert(c.began, before.buf)
 		c.began += len(before.buf)

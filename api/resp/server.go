@@ -148,6 +148,7 @@ type Server struct {
 	cursors cursors
 	counts  counts
 	held    atomic.Int64        // by all clients, in bytes: see client.hold
+	mail    atomic.Int64        // of that what waits in mailboxes
 	scans   chan struct{}       // holds a token for each scan under way
 	evals   chan struct{}       // holds a token for each script under way that only reads
 	times   []latency.Histogram // by command.number

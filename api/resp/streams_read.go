@@ -157,7 +157,7 @@ func (c *call) read(r streamRead) error {
 	}
 	switch {
 	case found == 0 && r.blocks:
-		return c.block(r.keys, r.timeout, attempt{try: r.again, none: (*replies).noArray})
+		return c.block(r.keys, r.timeout, attempt{try: r.again, none: (*replies).noArray, takes: r.takes()})
 	case found == 0:
 		c.out.noArray()
 	case c.out.resp3:
@@ -166,6 +166,14 @@ func (c *call) read(r streamRead) error {
 		c.out.arrayAt(at, found)
 	}
 	return nil
+}
+
+// takes is what it takes from others if it waits: of a group, of which only what was delivered to nobody is waited for.
+func (r streamRead) takes() taking {
+	if !r.grouped {
+		return taking{}
+	}
+	return taking{streamKind.typ, r.group}
 }
 
 // waitedCount is how many entries a command is given that waited, if it did not say, as in Redis.

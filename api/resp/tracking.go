@@ -21,16 +21,23 @@ type trackingOptions struct {
 // tracker is a client that is told when keys change that it may keep a copy of. tracking.mu guards
 // it.
 type tracker struct {
-	client   *client
+	client   *client     // nil once it has left: what it has read stays noted until that changes
 	prefixes nameSet     // BCAST's
+	bytes    int         // of them, each charged ArgumentCost besides
 	broken   atomic.Bool // who is told in its place was gone
 	db       int         // the database that it has selected
 	since    uint64      // BCAST: of changes of it up to this moment nothing is told
 	trackingOptions
 }
 
-// readings are the moments at which trackers have read a key.
-type readings map[*tracker]uint64
+// readAt is when a tracker has read a key.
+type readAt struct {
+	moment uint64 // of the view
+	turn   int64  // of the client: see session.turn
+}
+
+// readings are when trackers have read a key.
+type readings map[*tracker]readAt
 
 // trackedKey is a key of a database.
 type trackedKey struct {
@@ -87,7 +94,9 @@ func (t *tracking) enter(c *client, n int, db database, options trackingOptions,
 		prefixes = []string{""}
 	}
 	for _, prefix := range prefixes {
-		k.prefixes.add(prefix)
+		if k.prefixes.add(prefix) {
+			k.bytes += len(prefix) + ArgumentCost
+		}
 	}
 	return nil
 }
@@ -107,6 +116,7 @@ func (t *tracking) move(k *tracker, n int, db database) error {
 func (t *tracking) leave(k *tracker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	k.client, k.redirect, k.prefixes = nil, nil, nil
 	if delete(t.trackers, k); len(t.trackers) > 0 {
 		return
 	}
@@ -260,10 +270,10 @@ func (t *tracking) forgetAll() {
 	}
 }
 
-// changed is a key, and the number of the client that changed it if that is known.
+// changed is a key, and who has changed it.
 type changed struct {
 	key string
-	by  int64
+	by  author
 }
 
 // tell tells of a change of keys.
@@ -277,7 +287,7 @@ func (t *tracking) tell(n int, change *embedded.Change) {
 		}
 	}
 	for _, key := range change.Keys {
-		all = append(all, changed{key, 0})
+		all = append(all, changed{key, author{}})
 	}
 	for _, c := range all {
 		t.invalidate(trackedKey{n, c.key}, c.by, change.Moment)
@@ -289,18 +299,20 @@ func (t *tracking) tell(n int, change *embedded.Change) {
 	}
 }
 
-// invalidate tells those who have read a key before a moment.
-func (t *tracking) invalidate(key trackedKey, by int64, moment uint64) {
+// invalidate tells those who have read a key before a moment. Who is not told of what it does itself is told of
+// what is done to what it has read since: also where that was in one transaction, or group, with what it did.
+func (t *tracking) invalidate(key trackedKey, by author, moment uint64) {
 	all := t.keys[key]
 	for k, at := range all {
 		_, there := t.trackers[k]
-		if there && at >= moment {
+		own := there && k.noloop && k.client.id == by.client
+		if there && at.moment >= moment || own && at.turn > by.turn {
 			continue
 		}
 		delete(all, k)
 		t.items--
 		t.bytes -= readingSize
-		if there && !k.bcast && !(k.noloop && k.client.id == by) {
+		if there && !k.bcast && !own {
 			t.send(k, &invalidation{keys: []string{key.name}})
 		}
 	}
@@ -315,7 +327,7 @@ func (t *tracking) broadcast(k *tracker, all []changed) {
 	for _, prefix := range k.prefixes {
 		var keys []string
 		for _, c := range all {
-			if strings.HasPrefix(c.key, prefix) && !(k.noloop && c.by == k.client.id) {
+			if strings.HasPrefix(c.key, prefix) && !(k.noloop && c.by.client == k.client.id) {
 				keys = append(keys, c.key)
 			}
 		}
@@ -327,14 +339,14 @@ func (t *tracking) broadcast(k *tracker, all []changed) {
 
 // remember notes that a client reads a key, from a view of a moment. Where something was told
 // meanwhile that the view has not, it is told at once.
-func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
+func (t *tracking) remember(k *tracker, n int, name string, at readAt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.follows[n]
 	if _, there := t.trackers[k]; !there || k.bcast {
 		return
 	}
-	if d == nil || at < d.told {
+	if d == nil || at.moment < d.told {
 		t.send(k, &invalidation{keys: []string{name}})
 		return
 	}
@@ -353,7 +365,7 @@ func (t *tracking) remember(k *tracker, n int, name string, at uint64) {
 		if len(t.keys) <= MaxTracked && t.bytes <= MaxTrackedBytes {
 			break
 		}
-		t.invalidate(other, 0, ^uint64(0))
+		t.invalidate(other, author{}, ^uint64(0))
 	}
 }
 
@@ -364,6 +376,7 @@ func (t *tracking) send(k *tracker, m *invalidation) {
 		t.server.mu.Lock()
 		_, there := t.server.clients[k.redirect]
 		t.server.mu.Unlock()
+		there = there && !k.redirect.evicted() // who is to be closed is sent nothing more
 		if k.broken.Store(!there); there {
 			to, m.redirected = k.redirect, true
 		} else {
@@ -428,7 +441,7 @@ func (c *call) track(cmd *command) {
 		return
 	}
 	for _, key := range keys {
-		c.server.tracking.remember(s.tracker, s.index, string(key), c.tx.Moment())
+		c.server.tracking.remember(s.tracker, s.index, string(key), readAt{c.tx.Moment(), s.turn})
 	}
 }
 

@@ -3,9 +3,11 @@ package resp
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"weak"
 
 	embedded "github.com/peerd/peerd/peer"
 )
@@ -52,6 +54,23 @@ t -> >2 "invalidate" *1 "a"
 o EXPIRE a 100 -> :1
 t GET a -> "3"
 o PERSIST a -> :1
+t -> >2 "invalidate" *1 "a"
+# What it has read behind its own write it is told of, also if one transaction, script or pipeline has both.
+t MULTI -> +OK
+t SET e 4 -> +QUEUED
+t GET e -> +QUEUED
+t EXEC -> *2 +OK "4"
+o SET e 5 -> +OK
+t -> >2 "invalidate" *1 "e"
+t EVAL "redis.call('set', KEYS[1], 6) return redis.call('get', KEYS[1])" 1 e -> "6"
+o SET e 7 -> +OK
+t -> >2 "invalidate" *1 "e"
+t MULTI -> +OK
+t GET e -> +QUEUED
+t SET e 8 -> +QUEUED
+t GET a -> +QUEUED
+t EXEC -> *3 "7" +OK "3"
+o MSET e 9 a 3 -> +OK
 t -> >2 "invalidate" *1 "a"
 # Two clients that have read a key are told, one that tracks nothing is not.
 t GET a -> "3"
@@ -381,7 +400,7 @@ func TestWhatWasReadBeforeAChangeThatWasToldIsToldAtOnce(t *testing.T) {
 	all := slices.Collect(maps.Keys(s.tracking.trackers))
 	s.tracking.mu.Unlock()
 	for _, k := range all {
-		s.tracking.remember(k, 0, "k", at)
+		s.tracking.remember(k, 0, "k", readAt{moment: at})
 	}
 	p.expectMessages(`>2 "invalidate" *1 "k"`)
 }
@@ -405,5 +424,75 @@ func TestWhoTakesInNoChangesOfItsOwnIsToldOfThoseOfOthers(t *testing.T) {
 	got := []string{flat(a.reply()), flat(a.reply())}
 	if slices.Sort(got); !strings.Contains(got[1], "invalidate") || !strings.Contains(got[1], "k3") {
 		t.Errorf("it is told %q", got)
+	}
+}
+
+// TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen though it is not told of the write.
+func TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen(t *testing.T) {
+	_, address := startPeer(t, embedded.Config{}, nil)
+	p, other := dial(t, address), dial(t, address)
+	p.ask("HELLO 3")
+	p.expect("CLIENT TRACKING ON NOLOOP", "+OK")
+	p.send([]string{"SET", "k", "1"}, []string{"GET", "k"})
+	p.expectReply("+OK")
+	p.expectReply(`"1"`)
+	other.expect("SET k 2", "+OK")
+	p.expectMessages(`>2 "invalidate" *1 "k"`)
+}
+
+// TestNothingIsKeptOfTrackersThatHaveLeft but that they had read a key: others have, and it does not change.
+func TestNothingIsKeptOfTrackersThatHaveLeft(t *testing.T) {
+	s, address := startServer(t, Config{db: newMemory(t)})
+	stays := dial(t, address)
+	stays.ask("HELLO 3")
+	stays.expect("CLIENT TRACKING ON", "+OK")
+	stays.expect("GET k", "_")
+	leaves, told := dial(t, address), dial(t, address)
+	leaves.ask("HELLO 3")
+	id := strings.TrimPrefix(told.ask("CLIENT ID"), ":")
+	leaves.expect("CLIENT TRACKING ON REDIRECT "+id, "+OK")
+	leaves.expect("GET k", "_")
+	var kept []weak.Pointer[client]
+	s.mu.Lock()
+	for c := range s.clients {
+		if c.address.String() != stays.LocalAddr().String() {
+			kept = append(kept, weak.Make(c))
+		}
+	}
+	s.mu.Unlock()
+	leaves.Close()
+	told.Close()
+	eventually(t, "the clients that have left are let go of", func() bool {
+		runtime.GC()
+		return !slices.ContainsFunc(kept, func(p weak.Pointer[client]) bool { return p.Value() != nil })
+	})
+	dial(t, address).expect("SET k v", "+OK")
+	stays.expectMessages(`>2 "invalidate" *1 "k"`)
+}
+
+// TestPrefixesCountAsHeld by the client that is told of what begins so.
+func TestPrefixesCountAsHeld(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, other := dial(t, address), dial(t, address)
+	id := strings.TrimPrefix(p.ask("CLIENT ID"), ":")
+	holds := func() (n int) {
+		_, rest, _ := strings.Cut(other.ask("CLIENT LIST ID "+id), " tot-mem=")
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	p.send([]string{"CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "a" + strings.Repeat("x", 1<<20)})
+	p.expectReply("+OK")
+	p.send([]string{"CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "b" + strings.Repeat("x", 1<<20)})
+	p.expectReply("+OK")
+	p.expect("PING", "+PONG")
+	if n := holds(); n < 2<<20 {
+		t.Errorf("of two prefixes of 1 MiB it counts %d bytes", n)
+	}
+	p.expect("CLIENT TRACKING OFF", "+OK")
+	p.expect("PING", "+PONG")
+	if n := holds(); n > 1<<20 {
+		t.Errorf("without prefixes it counts %d bytes", n)
 	}
 }

@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	embedded "github.com/peerd/peerd/peer"
@@ -143,6 +144,24 @@ func TestADatabaseThatIsDroppedAndMadeAgainHasChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		other.expect("SET there 1", "+OK") // takes it up again
+		p.expect("EXEC", "*-1")
+	}
+}
+
+// TestWhatIsWrittenAnewCountsAsAChange though it changes nothing that is read: docs/redis.md lists it.
+func TestWhatIsWrittenAnewCountsAsAChange(t *testing.T) {
+	_, address := startServer(t, Config{db: newMemory(t)})
+	p, other := dial(t, address), dial(t, address)
+	for _, test := range []struct{ before, again string }{
+		{"SADD s a", "SADD s a"},
+		{"ZADD z 1 a", "ZADD z 1 a"},
+		{"ZADD z 1 a", "ZINCRBY z 0 a"},
+		{"GEOADD g 1 1 a", "GEOADD g 1 1 a"},
+	} {
+		other.ask(test.before)
+		p.expect("WATCH "+strings.Fields(test.again)[1], "+OK")
+		other.ask(test.again)
+		p.expect("MULTI", "+OK")
 		p.expect("EXEC", "*-1")
 	}
 }

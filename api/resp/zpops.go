@@ -166,7 +166,7 @@ func blockingPop(greatest bool) func(c *call) error {
 			_, err := try(c, key)
 			return err
 		}
-		return c.block(keys, timeout, attempt{try: try, none: noPop, takes: zsetKind.typ})
+		return c.block(keys, timeout, attempt{try: try, none: noPop, takes: taking{typ: zsetKind.typ}})
 	}
 }
 
@@ -183,7 +183,7 @@ func runBZMPop(c *call) error {
 	if done, err := p.popFirst(c); done || err != nil {
 		return err
 	}
-	return c.block(p.keys, timeout, attempt{none: noPop, takes: zsetKind.typ,
+	return c.block(p.keys, timeout, attempt{none: noPop, takes: taking{typ: zsetKind.typ},
 		try: func(c *call, key string) (bool, error) {
 			if c.zsetErrorOf(key) != nil { // it waits on, as if the key was not there
 				return false, nil
