@@ -65,6 +65,7 @@ func aimHeap(cache int64) {
 }
 
 func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
+	signal.Ignore(syscall.SIGPIPE)     // who reads the log may end first, and is told no more
 	hangups := make(chan os.Signal, 1) // one that waits stands for all
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
