@@ -154,18 +154,38 @@ func addrOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
+// redisLine says where Redis clients find the peer, and what reaches it from this machine.
 func (c *config) redisLine(addr string) string {
 	if addr == off {
 		return off
 	}
-	return fmt.Sprintf("%s (redis-cli -p %s%s)", addr, portOf(addr), c.redisFlags())
+	at := ""
+	if host := here(addr); host != localhost {
+		at = " -h " + host
+	}
+	return fmt.Sprintf("%s (redis-cli%s -p %s%s)", addr, at, portOf(addr), c.redisFlags())
 }
 
 func (c *config) httpLine(addr string) string {
 	if addr == off {
 		return off
 	}
-	return c.scheme() + addr + "/"
+	host, everywhere := here(addr), ""
+	if !strings.HasPrefix(addr, net.JoinHostPort(host, "")) {
+		everywhere = " (listening on " + addr + ")"
+	}
+	return c.scheme() + net.JoinHostPort(host, portOf(addr)) + "/" + everywhere
+}
+
+const localhost = "127.0.0.1"
+
+// here returns the host by which this machine reaches what listens on an address.
+func here(addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		return localhost
+	}
+	return host
 }
 
 func portOf(addr string) string {
