@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,9 @@ func salvageCommand() *cobra.Command {
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			lines := json.NewEncoder(out)
 			lines.SetEscapeHTML(false)
-			err := peer.Salvage(args[0], space, func(w peer.Salvaged) error { return lines.Encode(w) })
+			err := peer.Salvage(args[0], space, func(w peer.Salvaged) error {
+				return cmp.Or(cmd.Context().Err(), lines.Encode(w))
+			})
 			if errors.Is(err, peer.ErrNotHeld) {
 				err = fmt.Errorf("%w: look for its name in what is printed without --space", err)
 			}
