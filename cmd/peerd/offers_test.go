@@ -164,3 +164,17 @@ func TestADirectoryMayHaveAnyName(t *testing.T) {
 		}
 	}
 }
+
+// TestABackupIsTriedWithoutKeepingIt: what nobody reads is no terminal.
+func TestABackupIsTriedWithoutKeepingIt(t *testing.T) {
+	d := run(t, t.TempDir())
+	nobody, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	said := newScreen()
+	if status := execute(t.Context(), []string{"backup", "-", "--http", d.http}, nobody, said); status != exitOK {
+		t.Errorf("status %d: %s", status, said)
+	}
+}
