@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,6 +53,31 @@ func TestADaemonWithAPasswordAsksEveryClientForIt(t *testing.T) {
 			t.Errorf("%s with a wrong password: status %d, %s", line, status, stderr)
 		}
 		mustPeerd(t, append(line, "--password-file", file)...)
+	}
+}
+
+// TestACommandAsksThePeerAndNoProxy, which would be shown the password, and would answer in the place of a peer.
+func TestACommandAsksThePeerAndNoProxy(t *testing.T) {
+	asked := make(chan string, 1)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.Header.Get("Authorization"):
+		default:
+		}
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer proxy.Close()
+	const nobody = "192.0.2.1:7948" // an address for documents: no proxy is ever asked for one of loopback
+	ask := exec.Command(os.Args[0], "wait", "--http", nobody, "--timeout", "1ms", "--password-file",
+		authtest.PasswordFile(t, "correct-horse-battery\n"))
+	ask.Env = append(os.Environ(), asPeerd+"=1", "HTTP_PROXY="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	if said, err := ask.CombinedOutput(); err == nil || !strings.Contains(string(said), "no answer from "+nobody) {
+		t.Errorf("it ended with %v: %s", err, said)
+	}
+	select {
+	case told := <-asked:
+		t.Errorf("the proxy was asked, and shown %q", told)
+	default:
 	}
 }
 
