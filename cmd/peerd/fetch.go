@@ -66,7 +66,7 @@ func (g *given) web() (w *web, addr string, err error) {
 		return nil, "", misuse("http is off in the settings: name the peer that is to answer with --http")
 	}
 	w, err = c.trust.web()
-	return w, c.http, err
+	return w, fromHere(c.http), err
 }
 
 // ask sends a request without a body.

@@ -160,7 +160,7 @@ func (c *config) redisLine(addr string) string {
 		return off
 	}
 	at := ""
-	if host := here(addr); host != localhost {
+	if host, _, _ := net.SplitHostPort(fromHere(addr)); host != localhost {
 		at = " -h " + host
 	}
 	return fmt.Sprintf("%s (redis-cli%s -p %s%s)", addr, at, portOf(addr), c.redisFlags())
@@ -170,22 +170,24 @@ func (c *config) httpLine(addr string) string {
 	if addr == off {
 		return off
 	}
-	host, everywhere := here(addr), ""
-	if !strings.HasPrefix(addr, net.JoinHostPort(host, "")) {
-		everywhere = " (listening on " + addr + ")"
+	line := c.scheme() + fromHere(addr) + "/"
+	if fromHere(addr) != addr {
+		line += " (listening on " + addr + ")"
 	}
-	return c.scheme() + net.JoinHostPort(host, portOf(addr)) + "/" + everywhere
+	return line
 }
 
 const localhost = "127.0.0.1"
 
-// here returns the host by which this machine reaches what listens on an address.
-func here(addr string) string {
-	host, _, _ := net.SplitHostPort(addr)
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-		return localhost
+// fromHere returns where this machine reaches what listens on an address: that, or on loopback if it
+// stands for all.
+func fromHere(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	ip, noIP := netip.ParseAddr(host)
+	if err == nil && (host == "" || noIP == nil && ip.IsUnspecified()) {
+		return net.JoinHostPort(localhost, port)
 	}
-	return host
+	return addr
 }
 
 func portOf(addr string) string {

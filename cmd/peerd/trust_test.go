@@ -115,6 +115,17 @@ func TestTheGreetingSaysWhatReachesThePeerFromHere(t *testing.T) {
 	}
 }
 
+// TestACommandWithTheSettingsOfAPeerFindsIt, also if that listens on all addresses, which no certificate names.
+func TestACommandWithTheSettingsOfAPeerFindsIt(t *testing.T) {
+	authority := authtest.NewAuthority(t)
+	server, client := authority.Issue("server"), authority.Issue("client")
+	d := run(t, t.TempDir(), "--tls-cert", server.Cert, "--tls-key", server.Key, "--tls-ca", server.CA, "--http", "0.0.0.0:0")
+	mine := []string{"--tls-cert", client.Cert, "--tls-key", client.Key, "--tls-ca", client.CA}
+	for _, everywhere := range []string{"0.0.0.0:", "[::]:", ":"} {
+		mustPeerd(t, append(mine, "status", "--http", everywhere+portOf(d.http))...)
+	}
+}
+
 func TestADaemonWithAnAuthorityServesOnlyClientsWithACertificate(t *testing.T) {
 	authority := authtest.NewAuthority(t)
 	server, client := authority.Issue("server"), authority.Issue("client")
