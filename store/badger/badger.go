@@ -142,6 +142,9 @@ func (s *Store) open(opts Options) (err error) {
 	if s.lock, err = lockDir(s.dir); err != nil {
 		return err
 	}
+	if err := mayWrite(s.dir); err != nil {
+		return err
+	}
 	if err := verifyTables(s.dir); err != nil {
 		return err
 	}

@@ -59,6 +59,29 @@ func verifyTables(dir string) error {
 	return nil
 }
 
+// mayWrite refuses a directory with a file that this user may not write to, as one that root has made where a
+// service's are: Badger opens all of them to write, says of most that it failed in words that cannot be told from
+// damage, and ends the process over DISCARD.
+func mayWrite(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(dir, e.Name()), os.O_RDWR, 0)
+		if errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+	return nil
+}
+
 // verifyNew refuses a directory that has tables and no manifest: Badger would remove them.
 func verifyNew(dir string) error {
 	tables, err := filesOf(dir, ".sst")
