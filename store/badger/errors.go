@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	dgraph "github.com/dgraph-io/badger/v4"
 
@@ -66,8 +67,16 @@ func openError(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return err
 	}
+	for _, why := range scarce {
+		if strings.Contains(err.Error(), why.Error()) { // most of what Badger wraps is there as text alone
+			return why
+		}
+	}
 	return corrupt("%v", brief(err))
 }
+
+// scarce is what the system may be short of for a file to be opened and mapped: nothing is damaged then.
+var scarce = []syscall.Errno{syscall.ENFILE, syscall.EMFILE, syscall.ENOMEM}
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{store.ErrCorrupt}, args...)...)
