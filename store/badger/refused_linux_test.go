@@ -38,6 +38,32 @@ func TestAStoreOfWhichAFileIsAnotherUsersIsNotDamaged(t *testing.T) {
 	}
 }
 
+// TestAStoreOnAReadOnlyDiskIsNotDamaged, as one is that the system has mounted so after an error of it.
+func TestAStoreOnAReadOnlyDiskIsNotDamaged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a file system")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=256m"); err != nil {
+		t.Skipf("no file system can be mounted: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, 0) })
+	dir := filepath.Join(disk, "store")
+	if err := os.CopyFS(dir, os.DirFS(intactStore(t))); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	s, err := badger.Open(dir, badger.Options{})
+	if err == nil {
+		_ = s.Close()
+	}
+	if !errors.Is(err, syscall.EROFS) || errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("it was opened with %v", err)
+	}
+}
+
 // filesLike returns the files of a store with a name or extension.
 func filesLike(t *testing.T, dir, ext string) (paths []string) {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	dgraph "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/fb"
@@ -60,8 +61,8 @@ func verifyTables(dir string) error {
 }
 
 // mayWrite refuses a directory with a file that this user may not write to, as one that root has made where a
-// service's are: Badger opens all of them to write, says of most that it failed in words that cannot be told from
-// damage, and ends the process over DISCARD.
+// service's are, or that nobody may, as on a disk that failed and is mounted anew: Badger opens all of them to write,
+// says of most that it failed in words that cannot be told from damage, and ends the process over DISCARD.
 func mayWrite(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -72,7 +73,7 @@ func mayWrite(dir string) error {
 			continue
 		}
 		f, err := os.OpenFile(filepath.Join(dir, e.Name()), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrPermission) {
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 			return err
 		}
 		if err == nil {
