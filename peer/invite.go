@@ -361,8 +361,8 @@ func (n *network) serveGuest(s libnet.Stream) error {
 // a reset now, or the end of the connection, would overtake that.
 func awaitEnd(s libnet.Stream) { _, _ = readFrame(s, 0) }
 
-// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and
-// returns cfg with that peer among those to join: to be given to Open, and kept for Reload. It
+// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, beside the
+// host's own, and returns cfg with that peer among those to join: to be given to Open, and kept for Reload. It
 // connects to the peer that gave the token and to no other, and neither sends the token nor its
 // secret. The directory must not belong to a cluster yet. The error wraps ErrInvitation if another
 // token is needed; nothing has changed then.
@@ -380,9 +380,11 @@ func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 		return cfg, fmt.Errorf("%s has a cluster's key already, and the invitation is not used: peerd run goes on in that "+
 			"cluster; to join another one, name a new directory", cfg.Dir)
 	}
-	own, err := secret.LoadHostKey(filepath.Join(cfg.Dir, hostKeyFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		own, err = secret.NewHostKey(), nil // for this connection
+	hostKey := filepath.Join(cfg.Dir, hostKeyFile)
+	own, err := secret.LoadHostKey(hostKey)
+	first := errors.Is(err, fs.ErrNotExist)
+	if first {
+		own, err = secret.NewHostKey(), nil
 	}
 	if err != nil {
 		return cfg, err
@@ -395,7 +397,13 @@ func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	}
 	made := lookBefore(cfg)
 	made.store = false
-	if err = os.MkdirAll(cfg.Dir, 0o700); err == nil {
+	err = os.MkdirAll(cfg.Dir, 0o700)
+	if err == nil && first { // by its id the other host's log names who was given the cluster's key
+		if err = own.Create(hostKey); err == nil {
+			made.files = append(made.files, hostKey)
+		}
+	}
+	if err == nil {
 		err = ring.Create(filepath.Join(cfg.Dir, clusterKeyFile))
 	}
 	if err != nil {

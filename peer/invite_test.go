@@ -36,7 +36,10 @@ func (c *cluster) guestConfig() Config {
 
 func TestAnInvitedHostJoinsWithTheTokenAlone(t *testing.T) {
 	c := newCluster(t)
-	a := c.add()
+	log := &memory{}
+	first := c.config(t.TempDir())
+	first.Logger = log.logger()
+	a := c.start(first)
 	count(t, a, 1)
 	inv := mustInvite(t, a)
 	cfg, err := Join(t.Context(), c.guestConfig(), inv.Token)
@@ -44,6 +47,8 @@ func TestAnInvitedHostJoinsWithTheTokenAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := c.start(cfg)
+	given := "a host was given the cluster's key by an invitation\" peer_id=" + b.Keys().PeerID
+	eventually(t, "the log names the host that has joined", func() bool { return log.says(given) })
 	c.converge(a, b)
 	wantCount(t, b, 1)
 	// It is good for one host, and what belongs to a cluster stays there.

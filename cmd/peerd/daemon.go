@@ -85,7 +85,11 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	}
 	s.peer.Version = version()
 	if d.peer, err = peer.Open(ctx, s.peer); err != nil {
-		return explainKey(s.peer.ClusterKey, err, "begin a cluster")
+		instead := beginInstead
+		if len(s.peer.Join) > 0 {
+			instead = "run there peerd invite and here what that prints"
+		}
+		return explainKey(s.peer.ClusterKey, err, instead)
 	}
 	d.keys = d.peer.Keys()
 	d.httpServer = httpapi.New(httpapi.Config{
@@ -161,13 +165,14 @@ func (d *daemon) redisFigures() (out httpapi.Redis) {
 	return out
 }
 
-// explainKey says of an error about keys what to do where the file that was named is not there. without is what
-// comes of it if none is named.
-func explainKey(named string, err error, without string) error {
+const beginInstead = "leave --cluster-key out to begin a cluster"
+
+// explainKey says of an error about keys what to do where the file that was named is not there: instead
+// of copying it as well.
+func explainKey(named string, err error, instead string) error {
 	var file *fs.PathError
 	if errors.As(err, &file) && file.Path == named && errors.Is(err, fs.ErrNotExist) {
-		return misuse("there is no cluster key in %s: copy it from a host of the cluster, "+
-			"or leave --cluster-key out to %s", named, without)
+		return misuse("there is no cluster key in %s: copy it from a host of the cluster, or %s", named, instead)
 	}
 	return err
 }

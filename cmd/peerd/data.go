@@ -570,9 +570,9 @@ func keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "keys [PREFIX]", SuggestFor: []string{"list", "ls", "scan"},
 		Short: "List the keys of a running peer, in order",
-		Long: "List the keys, or those that begin with a prefix, in the order of their bytes, one on\n" +
-			"each line. With --json each line is an object that has the types of what is stored\n" +
-			"there as well, and when it expires.",
+		Long: "List the keys, or those that begin with a prefix, in the order of their bytes (of keys of\n" +
+			"more than 256 bytes the first 128 count), one on each line. With --json each line is an\n" +
+			"object that has the types of what is stored there as well, and when it expires.",
 		Example: "  peerd keys user:\n  peerd keys --limit 10 --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

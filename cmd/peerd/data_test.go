@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -248,4 +249,31 @@ func TestWritesThatCannotBeAreToldInOneLine(t *testing.T) {
 		{"nothing to delete", []string{"del", "--http", d.http}, 2,
 			"name the keys to delete, or --prefix (see peerd del --help)"},
 	})
+}
+
+// TestKeysAreListedInTheOrderThatHelpNames, which is of the bytes but for what long ones have behind the first 128.
+func TestKeysAreListedInTheOrderThatHelpNames(t *testing.T) {
+	d := run(t, t.TempDir())
+	long := strings.Repeat("k", 200)
+	var keys []string
+	for n := range 9 {
+		keys = append(keys, long+strconv.Itoa(n), long+strings.Repeat(strconv.Itoa(n), 100), strconv.Itoa(n))
+	}
+	for _, key := range keys {
+		d.ask("SET " + key + " v")
+	}
+	counts := func(key string) string {
+		if len(key) > 256 {
+			return key[:128]
+		}
+		return key
+	}
+	said := strings.Fields(mustPeerd(t, "keys", "--http", d.http))
+	if !slices.IsSortedFunc(said, func(a, b string) int { return strings.Compare(counts(a), counts(b)) }) {
+		t.Errorf("they are listed as %q", said)
+	}
+	slices.Sort(said)
+	if slices.Sort(keys); !slices.Equal(said, keys) {
+		t.Errorf("%q are listed, want %q", said, keys)
+	}
 }

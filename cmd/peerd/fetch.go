@@ -34,9 +34,12 @@ type web struct {
 	password string // empty: none
 }
 
-// web returns one that shows what the settings name.
+// web returns one that shows what the settings name. It goes to the peer itself, as other clients of it do:
+// whoever HTTP_PROXY names would be shown the password.
 func (t trust) web() (*web, error) {
-	w := &web{client: http.DefaultClient, scheme: t.scheme()}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	w := &web{client: &http.Client{Transport: transport}, scheme: t.scheme()}
 	if t.passwordFile != "" {
 		var err error
 		if w.password, err = auth.LoadPassword(t.passwordFile); err != nil {
@@ -48,9 +51,7 @@ func (t trust) web() (*web, error) {
 		if err != nil {
 			return nil, err
 		}
-		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = config
-		w.client = &http.Client{Transport: transport}
 	}
 	return w, nil
 }
@@ -65,7 +66,7 @@ func (g *given) web() (w *web, addr string, err error) {
 		return nil, "", misuse("http is off in the settings: name the peer that is to answer with --http")
 	}
 	w, err = c.trust.web()
-	return w, c.http, err
+	return w, fromHere(c.http), err
 }
 
 // ask sends a request without a body.

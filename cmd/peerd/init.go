@@ -30,7 +30,7 @@ func initCommand() *cobra.Command {
 			cfg := peer.Config{Dir: c.peer.Dir, ClusterKey: c.peer.ClusterKey}
 			keys, err := peer.Init(cfg)
 			if err != nil {
-				return explainKey(cfg.ClusterKey, err, "begin a cluster")
+				return explainKey(cfg.ClusterKey, err, beginInstead)
 			}
 			made := ""
 			if keys.Created {

@@ -33,8 +33,25 @@ func writeMan(root *cobra.Command, dir string) error {
 		header.Date = &at
 	}
 	root.DisableAutoGenTag = true // it would have the time of today
+	root.InitDefaultVersionFlag()
+	listCommands(root)
 	if err := doc.GenManTree(root, header, dir); err != nil {
 		return fmt.Errorf("manual pages: %w", err)
 	}
 	return nil
+}
+
+// listCommands adds the commands below one to its text, which cobra puts into help alone, and so all
+// the way down.
+func listCommands(cmd *cobra.Command) {
+	list := ""
+	for _, below := range cmd.Commands() {
+		if below.IsAvailableCommand() {
+			list += "**" + below.Name() + "**\n: " + below.Short + "\n\n"
+		}
+		listCommands(below)
+	}
+	if list != "" {
+		cmd.Long += "\n\n# COMMANDS\n" + list
+	}
 }

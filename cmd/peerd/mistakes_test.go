@@ -118,6 +118,8 @@ func TestAFailureIsToldInOneLine(t *testing.T) {
 		{"gossip port in use", start("--gossip", there.gossip), 1, "membership: gossip address " +
 			there.gossip + " is in use: stop the process that listens there, or choose another port"},
 		{"no key file", start("--cluster-key", "DIR/no.key"), 2, noKey},
+		{"no key file to join with", start("--cluster-key", "DIR/no.key", "--join", "127.0.0.1:1"), 2,
+			strings.Replace(noKey, "leave --cluster-key out to begin a cluster", "run there peerd invite and here what that prints", 1)},
 		{"no key file to init with",
 			[]string{"init", "--dir", "DIR/x", "--cluster-key", "DIR/no.key"}, 2, noKey},
 		{"no key file to restore with",

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // piped runs a command line with a standard input to its end.
@@ -19,6 +21,31 @@ func piped(stdin string, args ...string) (stdout string, err error) {
 	root.SetArgs(args)
 	err = root.ExecuteContext(ctx)
 	return out.String(), err
+}
+
+// TestOneInterruptEndsWhoReadsTheStandardInput, though nothing comes on it: the second is for what does not end.
+func TestOneInterruptEndsWhoReadsTheStandardInput(t *testing.T) {
+	stdin, typing, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	defer func(was *os.File) { os.Stdin = was }(os.Stdin)
+	os.Stdin = stdin
+	for _, line := range []string{"set x -", "tx -", "backup --verify -", "restore - --dir " + filepath.Join(t.TempDir(), "new")} {
+		c := begin(t, strings.Fields(line)...)
+		c.interrupt()
+		select {
+		case <-c.ended:
+			if c.status != exitFailure || !strings.Contains(c.stderr.String(), "it was interrupted") {
+				t.Errorf("peerd %s ended with %d: %s", line, c.status, c.stderr)
+			}
+		case <-time.After(patience):
+			typing.Close() // so that it ends
+			t.Fatalf("peerd %s goes on waiting", line)
+		}
+	}
+	typing.Close()
 }
 
 func TestABackupGoesThroughAPipe(t *testing.T) {
@@ -135,5 +162,19 @@ func TestADirectoryMayHaveAnyName(t *testing.T) {
 		if got := run(t, dir+" [2]").ask("GET greeting"); got != "hello" {
 			t.Errorf("%q: restored it has %q", name, got)
 		}
+	}
+}
+
+// TestABackupIsTriedWithoutKeepingIt: what nobody reads is no terminal.
+func TestABackupIsTriedWithoutKeepingIt(t *testing.T) {
+	d := run(t, t.TempDir())
+	nobody, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	said := newScreen()
+	if status := execute(t.Context(), []string{"backup", "-", "--http", d.http}, nobody, said); status != exitOK {
+		t.Errorf("status %d: %s", status, said)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -19,12 +20,21 @@ type process struct {
 // start starts a daemon that listens anywhere, and does not wait for it.
 func start(t testing.TB, args ...string) *process {
 	t.Helper()
+	stderr := newScreen()
+	p := startLogging(t, stderr, args...)
+	p.stderr = stderr
+	return p
+}
+
+// startLogging is start, with the standard error somewhere else.
+func startLogging(t testing.TB, stderr io.Writer, args ...string) *process {
+	t.Helper()
 	p := &process{
 		cmd:    exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...),
-		stdout: newScreen(), stderr: newScreen(), ended: make(chan struct{}),
+		stdout: newScreen(), ended: make(chan struct{}),
 	}
 	p.cmd.Env = append(os.Environ(), asPeerd+"=1", "GORACE=atexit_sleep_ms=0")
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

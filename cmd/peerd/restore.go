@@ -44,7 +44,7 @@ func restoreCommand() *cobra.Command {
 			if errors.Is(err, peer.ErrNotEmpty) {
 				return usageError{fmt.Errorf("%w (choose another directory with --dir)", err)}
 			}
-			err = explainKey(cfg.ClusterKey, err, "name it at the first start")
+			err = explainKey(cfg.ClusterKey, err, "leave --cluster-key out to name it at the first start")
 			if usage := (usageError{}); err != nil && !errors.As(err, &usage) {
 				err = fmt.Errorf("%s: %w", args[0], err)
 			}

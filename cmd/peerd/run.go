@@ -65,6 +65,7 @@ func aimHeap(cache int64) {
 }
 
 func (c *config) run(ctx context.Context, stdout, stderr io.Writer) error {
+	signal.Ignore(syscall.SIGPIPE)     // who reads the log may end first, and is told no more
 	hangups := make(chan os.Signal, 1) // one that waits stands for all
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -153,18 +154,40 @@ func addrOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
+// redisLine says where Redis clients find the peer, and what reaches it from this machine.
 func (c *config) redisLine(addr string) string {
 	if addr == off {
 		return off
 	}
-	return fmt.Sprintf("%s (redis-cli -p %s%s)", addr, portOf(addr), c.redisFlags())
+	at := ""
+	if host, _, _ := net.SplitHostPort(fromHere(addr)); host != localhost {
+		at = " -h " + host
+	}
+	return fmt.Sprintf("%s (redis-cli%s -p %s%s)", addr, at, portOf(addr), c.redisFlags())
 }
 
 func (c *config) httpLine(addr string) string {
 	if addr == off {
 		return off
 	}
-	return c.scheme() + addr + "/"
+	line := c.scheme() + fromHere(addr) + "/"
+	if fromHere(addr) != addr {
+		line += " (listening on " + addr + ")"
+	}
+	return line
+}
+
+const localhost = "127.0.0.1"
+
+// fromHere returns where this machine reaches what listens on an address: that, or on loopback if it
+// stands for all.
+func fromHere(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	ip, noIP := netip.ParseAddr(host)
+	if err == nil && (host == "" || noIP == nil && ip.IsUnspecified()) {
+		return net.JoinHostPort(localhost, port)
+	}
+	return addr
 }
 
 func portOf(addr string) string {

@@ -231,6 +231,21 @@ func TestAProcessEndsInOrderOnSIGTERM(t *testing.T) {
 	}
 }
 
+// TestADaemonGoesOnWithoutWhoReadsItsLog, as tee behind a pipe, which the same Ctrl-C ends, or a journal that is restarted.
+func TestADaemonGoesOnWithoutWhoReadsItsLog(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startLogging(t, writer, "--dir", t.TempDir())
+	writer.Close()
+	p.serving(t)
+	reader.Close()
+	if err := p.terminate(t); err != nil { // it logs how it ends
+		t.Errorf("it ended with: %v", err)
+	}
+}
+
 func TestADaemonEndsWhenItsPeerDoes(t *testing.T) {
 	d, err := openDaemon(context.Background(), settings{
 		peer: peer.Config{Dir: t.TempDir(), Offline: true}, resp: "127.0.0.1:0", http: "127.0.0.1:0",

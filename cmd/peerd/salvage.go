@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,14 +21,16 @@ func salvageCommand() *cobra.Command {
 			"for each: before the directory is given up, as one side of a fork is. After a fork these are the writes\n" +
 			"of the version that is there, of this host and of others. Enter by hand on the side that stays what is\n" +
 			"to be kept: a line that two hosts print with the same replica and dot is one write. What is not known\n" +
-			"is printed rather than left out. The directory is not changed.",
+			"is printed rather than left out. Nothing of what is stored is changed, and all files stay their owner's.",
 		Example: "  peerd salvage /var/lib/peerd > lost.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			lines := json.NewEncoder(out)
 			lines.SetEscapeHTML(false)
-			err := peer.Salvage(args[0], space, func(w peer.Salvaged) error { return lines.Encode(w) })
+			err := peer.Salvage(args[0], space, func(w peer.Salvaged) error {
+				return cmp.Or(cmd.Context().Err(), lines.Encode(w))
+			})
 			if errors.Is(err, peer.ErrNotHeld) {
 				err = fmt.Errorf("%w: look for its name in what is printed without --space", err)
 			}

@@ -73,7 +73,14 @@ func TestTheCommentOfTheProgramNamesEachCommand(t *testing.T) {
 func TestManualPagesAreWrittenForEachCommand(t *testing.T) {
 	dir := t.TempDir()
 	mustPeerd(t, "man", dir)
+	overview, err := os.ReadFile(filepath.Join(dir, "peerd.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, command := range rootCommand(nil, nil).Commands() {
+		if command.Name() != "help" && !strings.Contains(string(overview), `\fB`+command.Name()+"\\fP\n"+command.Short+"\n") {
+			t.Errorf("the page of peerd does not say what %s does", command.Name())
+		}
 		page, err := os.ReadFile(filepath.Join(dir, "peerd-"+command.Name()+".1"))
 		if err != nil && command.Name() != "help" {
 			t.Error(err)
@@ -83,6 +90,9 @@ func TestManualPagesAreWrittenForEachCommand(t *testing.T) {
 				t.Errorf("the page of %s has no --%s", command.Name(), f.Name)
 			}
 		})
+	}
+	if page, _ := os.ReadFile(filepath.Join(dir, "peerd-key.1")); !strings.Contains(string(page), "\\fBrotate\\fP\nGive the cluster") {
+		t.Errorf("the page of peerd key does not say what rotate does: %s", page)
 	}
 	again := t.TempDir()
 	mustPeerd(t, "man", again)

@@ -177,3 +177,16 @@ func TestWaitingSaysWhatKeepsPeersFromAgreeing(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitingEndsAtItsTimeoutThoughAPeerDoesNotAnswer(t *testing.T) {
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer hangs.Close()
+	began := time.Now()
+	status, _, stderr := peerd(t, "wait", "--http", hangs.Listener.Addr().String(), "--timeout", "100ms")
+	if took := time.Since(began); took >= fetchTimeout {
+		t.Errorf("it took %v", took)
+	}
+	if status != exitFailure || !strings.Contains(stderr, "no agreement after 100ms: no answer from ") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}

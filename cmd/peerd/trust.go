@@ -82,10 +82,13 @@ func (t trust) scheme() string {
 	return "https://"
 }
 
-// redisFlags returns what redis-cli needs besides the port.
+// redisFlags returns what redis-cli needs besides host and port.
 func (t trust) redisFlags() (flags string) {
 	if !t.tls.Empty() {
 		flags += " --tls"
+	}
+	if t.tls.CA != "" {
+		flags += " --cert … --key …" // the client's own: this host's may be no client's
 	}
 	if t.passwordFile != "" {
 		flags += " --askpass"

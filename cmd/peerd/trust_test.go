@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,10 +56,83 @@ func TestADaemonWithAPasswordAsksEveryClientForIt(t *testing.T) {
 	}
 }
 
+// TestACommandAsksThePeerAndNoProxy, which would be shown the password, and would answer in the place of a peer.
+func TestACommandAsksThePeerAndNoProxy(t *testing.T) {
+	asked := make(chan string, 1)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.Header.Get("Authorization"):
+		default:
+		}
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer proxy.Close()
+	const nobody = "192.0.2.1:7948" // an address for documents: no proxy is ever asked for one of loopback
+	ask := exec.Command(os.Args[0], "wait", "--http", nobody, "--timeout", "1ms", "--password-file",
+		authtest.PasswordFile(t, "correct-horse-battery\n"))
+	ask.Env = append(os.Environ(), asPeerd+"=1", "HTTP_PROXY="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	if said, err := ask.CombinedOutput(); err == nil || !strings.Contains(string(said), "no answer from "+nobody) {
+		t.Errorf("it ended with %v: %s", err, said)
+	}
+	select {
+	case told := <-asked:
+		t.Errorf("the proxy was asked, and shown %q", told)
+	default:
+	}
+}
+
+// TestTheGreetingSaysWhatReachesThePeerFromHere, and not what listens at the same port of another address.
+func TestTheGreetingSaysWhatReachesThePeerFromHere(t *testing.T) {
+	password := []string{"--password-file", authtest.PasswordFile(t, "correct-horse-battery\n")}
+	d := run(t, t.TempDir(), append(password, "--resp", "0.0.0.0:0", "--http", "0.0.0.0:0")...)
+	if greeting := d.stdout.String(); !strings.Contains(greeting, "(redis-cli -p "+portOf(d.redis)+" --askpass)") {
+		t.Errorf("the greeting of a peer that listens everywhere: %s", greeting)
+	}
+	_, url, _ := strings.Cut(d.stdout.String(), "  http         ")
+	url, _, _ = strings.Cut(url, "/ (listening on ")
+	mustPeerd(t, append(password, "status", "--http", url)...)
+	var c config
+	for addr, want := range map[string]string{
+		"127.0.0.1:6379": "127.0.0.1:6379 (redis-cli -p 6379)",
+		"127.0.0.2:6379": "127.0.0.2:6379 (redis-cli -h 127.0.0.2 -p 6379)",
+		"[::1]:6379":     "[::1]:6379 (redis-cli -h ::1 -p 6379)",
+		"[::]:6379":      "[::]:6379 (redis-cli -p 6379)",
+		"off":            "off",
+	} {
+		if got := c.redisLine(addr); got != want {
+			t.Errorf("of %s it says %q, want %q", addr, got, want)
+		}
+	}
+	for addr, want := range map[string]string{
+		"127.0.0.2:7948": "http://127.0.0.2:7948/",
+		"[::1]:7948":     "http://[::1]:7948/",
+		"[::]:7948":      "http://127.0.0.1:7948/ (listening on [::]:7948)",
+		"off":            "off",
+	} {
+		if got := c.httpLine(addr); got != want {
+			t.Errorf("of %s it says %q, want %q", addr, got, want)
+		}
+	}
+}
+
+// TestACommandWithTheSettingsOfAPeerFindsIt, also if that listens on all addresses, which no certificate names.
+func TestACommandWithTheSettingsOfAPeerFindsIt(t *testing.T) {
+	authority := authtest.NewAuthority(t)
+	server, client := authority.Issue("server"), authority.Issue("client")
+	d := run(t, t.TempDir(), "--tls-cert", server.Cert, "--tls-key", server.Key, "--tls-ca", server.CA, "--http", "0.0.0.0:0")
+	mine := []string{"--tls-cert", client.Cert, "--tls-key", client.Key, "--tls-ca", client.CA}
+	for _, everywhere := range []string{"0.0.0.0:", "[::]:", ":"} {
+		mustPeerd(t, append(mine, "status", "--http", everywhere+portOf(d.http))...)
+	}
+}
+
 func TestADaemonWithAnAuthorityServesOnlyClientsWithACertificate(t *testing.T) {
 	authority := authtest.NewAuthority(t)
 	server, client := authority.Issue("server"), authority.Issue("client")
 	d := run(t, t.TempDir(), "--tls-cert", server.Cert, "--tls-key", server.Key, "--tls-ca", server.CA)
+	if greeting := d.stdout.String(); !strings.Contains(greeting, " --tls --cert … --key …)") {
+		t.Errorf("the greeting says nothing of certificates: %s", greeting)
+	}
 	mine := []string{"--http", d.http, "--tls-cert", client.Cert, "--tls-key", client.Key,
 		"--tls-ca", client.CA}
 	mustPeerd(t, append([]string{"status"}, mine...)...)

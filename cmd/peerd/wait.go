@@ -19,6 +19,9 @@ import (
 // waitPoll is how often the peers are asked.
 const waitPoll = 100 * time.Millisecond
 
+// leastAsk is how long a peer may take to answer though the timeout is over sooner.
+const leastAsk = time.Second
+
 func waitCommand() *cobra.Command {
 	var g *given
 	var addrs []string
@@ -76,12 +79,11 @@ func (a asked) String() string { return fmt.Sprintf("%s (%s)", a.status.Name, a.
 // waitForAgreement asks all peers until they agree, and returns the answers. The error after the
 // timeout says who lacks what.
 func (w *web) waitForAgreement(ctx context.Context, addrs []string, timeout time.Duration) ([]asked, error) {
-	limit := time.NewTimer(timeout)
-	defer limit.Stop()
+	end := time.Now().Add(timeout)
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for {
-		all := w.askAll(ctx, addrs)
+		all := w.askAll(ctx, addrs, max(time.Until(end), leastAsk))
 		problems := differences(all)
 		if problems == nil {
 			return all, nil
@@ -91,18 +93,21 @@ func (w *web) waitForAgreement(ctx context.Context, addrs []string, timeout time
 				return nil, a.err
 			}
 		}
+		if ctx.Err() == nil && time.Until(end) <= 0 {
+			return nil, fmt.Errorf("no agreement after %v: %s", timeout, strings.Join(problems, "; "))
+		}
 		select {
 		case <-tick.C:
-		case <-limit.C:
-			return nil, fmt.Errorf("no agreement after %v: %s", timeout,
-				strings.Join(problems, "; "))
 		case <-ctx.Done():
 			return nil, fmt.Errorf("interrupted before agreement: %s", strings.Join(problems, "; "))
 		}
 	}
 }
 
-func (w *web) askAll(ctx context.Context, addrs []string) []asked {
+// askAll asks all peers at once, each for so long at most.
+func (w *web) askAll(ctx context.Context, addrs []string, patience time.Duration) []asked {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	all := make([]asked, len(addrs))
 	var asking sync.WaitGroup
 	for i, addr := range addrs {

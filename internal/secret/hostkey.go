@@ -27,17 +27,24 @@ func NewHostKey() HostKey {
 	return HostKey{private: private}
 }
 
-// CreateHostKey makes a key and stores it in a new file at path. The error wraps fs.ErrExist if
-// there is one: it is never overwritten. After any other error there is no file at path, or a
-// whole one.
-func CreateHostKey(path string) (HostKey, error) {
-	k := NewHostKey()
+// Create stores the key in a new file at path. The error wraps fs.ErrExist if there is one: it is
+// never overwritten. After any other error there is no file at path, or a whole one.
+func (k HostKey) Create(path string) error {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
 		panic(err) // only for key types unknown to x509
 	}
 	if err := writeNew(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})); err != nil {
-		return HostKey{}, fmt.Errorf("create host key: %w", err)
+		return fmt.Errorf("create host key: %w", err)
+	}
+	return nil
+}
+
+// CreateHostKey makes a key and stores it, as Create does.
+func CreateHostKey(path string) (HostKey, error) {
+	k := NewHostKey()
+	if err := k.Create(path); err != nil {
+		return HostKey{}, err
 	}
 	return k, nil
 }

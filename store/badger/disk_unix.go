@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -53,4 +54,26 @@ func allocated(info fs.FileInfo) int64 {
 		return int64(stat.Blocks) * block
 	}
 	return info.Size()
+}
+
+// GiveBack gives what is in a directory to the directory's owner, if root has made any of it: a service that
+// runs as that owner could not open it.
+func GiveBack(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var owner unix.Stat_t
+	if err := unix.Stat(dir, &owner); err != nil {
+		return os.NewSyscallError("stat", err)
+	}
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		var stat unix.Stat_t
+		if err == nil {
+			err = unix.Lstat(path, &stat)
+		}
+		if err == nil && (stat.Uid != owner.Uid || stat.Gid != owner.Gid) {
+			err = os.Lchown(path, int(owner.Uid), int(owner.Gid))
+		}
+		return err
+	})
 }

@@ -66,21 +66,38 @@ func openError(err error) error {
 		return store.ErrLocked
 	case saysOneOf(err, syscall.ENOSPC, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", store.ErrNoSpace, brief(err))
-	case isRefusal(err):
-		return brief(err)
+	}
+	for _, why := range refusals {
+		if says(err, why) {
+			return refused{brief(err), why}
+		}
 	}
 	return corrupt("%v", brief(err))
 }
 
-// isRefusal reports whether an error says that the system does not let this process use files. That
-// is no damage: whoever took it for that would give up a store that is whole.
-func isRefusal(err error) bool {
-	return saysOneOf(err, syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM)
+// refusals are the errors by which the system does not let this process use files. That is no damage: whoever took
+// one for that would give up a store that is whole.
+var refusals = []syscall.Errno{
+	syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOMEM,
+	syscall.ENFILE, syscall.EMFILE, // in this order: the text of one begins that of the other
 }
 
-// saysOneOf looks at the text, which is all that Badger keeps of most errors.
+// isRefusal reports whether an error is one of those.
+func isRefusal(err error) bool { return saysOneOf(err, refusals...) }
+
+// refused is such an error with a clipped text.
+type refused struct {
+	error
+	why syscall.Errno
+}
+
+func (r refused) Unwrap() error { return r.why }
+
+// says reports whether an error is one of the system's, by the text, which is all that Badger keeps of most.
+func says(err error, no syscall.Errno) bool { return strings.Contains(err.Error(), no.Error()) }
+
 func saysOneOf(err error, errnos ...syscall.Errno) bool {
-	return slices.ContainsFunc(errnos, func(no syscall.Errno) bool { return strings.Contains(err.Error(), no.Error()) })
+	return slices.ContainsFunc(errnos, func(no syscall.Errno) bool { return says(err, no) })
 }
 
 func corrupt(format string, args ...any) error {
