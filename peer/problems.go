@@ -120,6 +120,7 @@ func (f *facts) find() (all []finding) {
 	f.findStrangers(add)
 	for _, u := range f.unlinked {
 		switch {
+		case s.Removed: // then no port is closed: nobody lets it in
 		case f.now.Sub(u.since) < linkPatience:
 		case errors.As(u.err, new(violationError)), errors.Is(u.err, errNotUnderstood):
 			add("other-version", u.id, "%s is alive and has no data link with this host: %s", u.name, words.Of(u.err))

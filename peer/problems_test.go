@@ -29,7 +29,8 @@ func TestEachKindOfProblemIsFound(t *testing.T) {
 	two := []Member{{Name: "lima", PeerID: "b", Addr: "10.0.0.2:7946", Alive: true},
 		{Name: "kyoto", PeerID: "c", Addr: "10.0.0.2:7946", Alive: true}}
 	for id, f := range map[string]facts{
-		"removed":         {status: &Status{Removed: true}},
+		"removed": {status: &Status{Removed: true}, // and is let in by nobody
+			unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience)}}},
 		"no-host-reached": {lonely: []string{"10.0.0.2:7946"}},
 		"other-key":       {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.9"}}},
 		"key-left-out": {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.2:7946"}},
