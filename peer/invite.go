@@ -170,6 +170,20 @@ func decodeTicket(token string) (t ticket, err error) {
 	return t, nil
 }
 
+// inviter returns the host that invites, as a member. Its key is in its id.
+func (t *ticket) inviter() (members.Member, error) {
+	key, err := t.host.ExtractPublicKey()
+	if err != nil {
+		return members.Member{}, errTicket
+	}
+	public, err := key.Raw()
+	m := members.Member{ID: t.host.String(), Label: "?", PublicKey: public, Addr: t.gossip}
+	for _, a := range t.data {
+		m.P2P = append(m.P2P, a.String())
+	}
+	return m, err
+}
+
 // guests are the invitations that are open here, and who uses them.
 type guests struct {
 	mu       sync.Mutex
@@ -361,13 +375,18 @@ func (n *network) serveGuest(s libnet.Stream) error {
 // a reset now, or the end of the connection, would overtake that.
 func awaitEnd(s libnet.Stream) { _, _ = readFrame(s, 0) }
 
-// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, and
-// returns cfg with that peer among those to join: to be given to Open, and kept for Reload. It
+// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir with that
+// peer as a known member, for which later starts look, and returns cfg with it among those to join:
+// to be given to Open, and kept for Reload. It
 // connects to the peer that gave the token and to no other, and neither sends the token nor its
 // secret. The directory must not belong to a cluster yet. The error wraps ErrInvitation if another
 // token is needed; nothing has changed then.
 func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	t, err := decodeTicket(token)
+	if err != nil {
+		return cfg, err
+	}
+	inviter, err := t.inviter()
 	if err != nil {
 		return cfg, err
 	}
@@ -393,17 +412,34 @@ func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	made := lookBefore(cfg)
-	made.store = false
-	if err = os.MkdirAll(cfg.Dir, 0o700); err == nil {
-		err = ring.Create(filepath.Join(cfg.Dir, clusterKeyFile))
-	}
-	if err != nil {
-		made.remove()
-		return cfg, fmt.Errorf("the invitation is used, and the cluster's key cannot be stored: %w", err)
+	if err := keepJoined(cfg, ring, inviter); err != nil {
+		return cfg, fmt.Errorf("the invitation is used, and the cluster's key cannot be stored: see to that, and ask for another "+
+			"with peerd invite: %w", err)
 	}
 	cfg.Join = append([]string{t.gossip}, cfg.Join...)
 	return cfg, nil
+}
+
+// keepJoined stores what a token brought: the member first, as no cluster is begun where one is known.
+func keepJoined(cfg Config, ring secret.Ring, inviter members.Member) (err error) {
+	made := lookBefore(cfg)
+	made.store = false
+	defer func() {
+		if err != nil {
+			made.remove()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	known := filepath.Join(cfg.Dir, knownFile)
+	if _, err := os.Lstat(known); errors.Is(err, fs.ErrNotExist) {
+		made.files = append(made.files, known)
+	}
+	if err := members.Remember(known, peerIDOf, inviter); err != nil {
+		return err
+	}
+	return ring.Create(filepath.Join(cfg.Dir, clusterKeyFile))
 }
 
 // fetch uses the token.

@@ -60,6 +60,35 @@ func TestAnInvitedHostJoinsWithTheTokenAlone(t *testing.T) {
 	eventually(t, "strangers are let in no more", func() bool { return !a.net.gater.asGuest("anybody") })
 }
 
+// TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone has its token used, and forgets whom it joined.
+func TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	count(t, a, 1)
+	cfg := c.guestConfig()
+	joined, err := Join(t.Context(), cfg, mustInvite(t, a).Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined.P2P = a.net.places.p2p.String() // a port that is taken
+	if b, err := Open(t.Context(), joined); err == nil {
+		t.Fatal(b.Close())
+	}
+	at := a.net.members.Addr()
+	cfg.Cut.Block(at)
+	b := c.start(cfg)
+	eventually(t, "it says whom it does not reach", func() bool {
+		problems := mustStatus(t, b).Problems
+		return len(problems) == 1 && problems[0].ID == "no-host-reached" && strings.Contains(problems[0].What, at)
+	})
+	cfg.Cut.Block()
+	c.converge(a, b)
+	wantCount(t, b, 1)
+	if found := mustStatus(t, b).Problems; len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
 // TestGuessesEndAnInvitation tries secrets with the invitation's id, and ids.
 func TestGuessesEndAnInvitation(t *testing.T) {
 	c := newCluster(t)

@@ -33,8 +33,9 @@ type Problem struct {
 type problemKind struct{ id, means, do string }
 
 var problemKinds = [...]problemKind{
-	{"no-host-reached", "None of the hosts to join is reached.",
-		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it."},
+	{"no-host-reached", "None of the hosts to join is reached, or, where none is named, none of the members: this host is alone.",
+		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it. " +
+			"Members that will not come back are removed with peerd member remove."},
 	{"removed", "The others take this host for removed from the cluster.",
 		"Take it back with peerd member add at one of them, or stop it."},
 	{"other-key", "A host to join, or one that wants to join here, has another cluster key.",
@@ -71,7 +72,7 @@ type finding struct{ id, subject, what string }
 type facts struct {
 	status    *Status
 	now       time.Time
-	lonely    []string // hosts to join, of which none is reached
+	lonely    []string // hosts to join, or else members, of which none is reached
 	sightings []members.Sighting
 	unlinked  []unlinked
 	gone      string // the own address, if it is none of this host's
@@ -91,18 +92,23 @@ type late struct {
 	why   error
 }
 
-// maxLate is how many spaces that are late are named.
-const maxLate = 4
+// maxNamed is how many of what is wrong are named.
+const maxNamed = 4
+
+// few names some of them, and says how many more there are.
+func few(ones []string) string {
+	if more := len(ones) - maxNamed; more > 0 {
+		ones = append(slices.Clone(ones[:maxNamed]), fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(ones, ", ")
+}
 
 func lateOnes(all []late) string {
 	var ones []string
-	for _, of := range all[:min(len(all), maxLate)] {
+	for _, of := range all {
 		ones = append(ones, fmt.Sprintf("space %s is %v", of.space, of.why))
 	}
-	if more := len(all) - maxLate; more > 0 {
-		ones = append(ones, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(ones, ", ")
+	return few(ones)
 }
 
 // find returns all that is wrong.
@@ -112,7 +118,7 @@ func (f *facts) find() (all []finding) {
 	}
 	s := f.status
 	if len(f.lonely) > 0 {
-		add("no-host-reached", "", "none of the hosts to join is reached: %s", strings.Join(f.lonely, ", "))
+		add("no-host-reached", "", "this host is alone: none is reached of %s", few(f.lonely))
 	}
 	if s.Removed {
 		add("removed", "", "the others take this host for removed from the cluster")
@@ -399,13 +405,11 @@ func (p *Peer) facts(s *Status, told []report) *facts {
 	if n == nil {
 		return f
 	}
-	own, join := n.members.Addr(), n.joining()
-	if len(join) > 0 && n.members.Tried() &&
-		!slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
-		f.lonely = join
+	if n.members.Tried() && !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
+		f.lonely = n.sought(s.Members)
 	}
 	f.sightings = n.members.Sightings()
-	f.gone = p.problems.addressGone(own, p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
+	f.gone = p.problems.addressGone(n.members.Addr(), p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, u := range n.lacking {
@@ -413,6 +417,17 @@ func (p *Peer) facts(s *Status, told []report) *facts {
 	}
 	slices.SortFunc(f.unlinked, func(a, b unlinked) int { return strings.Compare(a.id, b.id) })
 	return f
+}
+
+// sought returns the hosts to join, or else where the members are, which are looked for as well.
+func (n *network) sought(all []Member) []string {
+	hosts := n.joining()
+	if len(hosts) == 0 {
+		for _, m := range all {
+			hosts = append(hosts, m.Addr)
+		}
+	}
+	return hosts
 }
 
 // joining returns the hosts to join, but for this one.

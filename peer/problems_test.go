@@ -246,6 +246,22 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
 }
 
+// TestAHostThatIsLeftAloneSaysSo though nobody named hosts to join.
+func TestAHostThatIsLeftAloneSaysSo(t *testing.T) {
+	c := newCluster(t)
+	first, other := c.add(), c.add()
+	c.meet(first, other)
+	if ids := problemIDs(t, first); len(ids) > 0 {
+		t.Errorf("problems of two that are linked: %q", ids)
+	}
+	mustClose(t, other)
+	wantProblem(t, first, "no-host-reached")
+	if _, err := first.RemoveMember(t.Context(), other.net.id.String()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there is nobody to look for", func() bool { return len(problemIDs(t, first)) == 0 })
+}
+
 func TestHostsWithTwoClusterKeysBothSaySo(t *testing.T) {
 	a := newCluster(t).add()
 	c := newCluster(t)
