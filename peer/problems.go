@@ -45,6 +45,9 @@ var problemKinds = [...]problemKind{
 			"host again."},
 	{"no-link", "A member is alive, and has had no data link with this host for 10 seconds.",
 		"Open port 7947 both ways for TCP and UDP. Until then its writes come by way of others, or not at all."},
+	{"lagging", "A member has not got for a minute what this host has, or this host what a member has.",
+		"Wait if THEY LACK or WE LACK becomes less. Else look at the disk, the processor and the log of the host that lags, and at " +
+			"the network between the two."},
 	{"other-version", "A member speaks another version of the protocol.", "Upgrade the older one."},
 	{"same-id", "Two hosts run with one host key, so that they have one peer id.",
 		"Stop one of them, remove its host.key and start it again."},
@@ -77,6 +80,7 @@ type facts struct {
 	unlinked  []unlinked
 	gone      string // the own address, if it is none of this host's
 	late      []late
+	lagging   []lagging
 }
 
 // unlinked is a member that should be linked and is not.
@@ -137,6 +141,11 @@ func (f *facts) find() (all []finding) {
 	}
 	addrs := map[string]string{s.GossipAddr: s.Name}
 	for _, m := range s.Members {
+		for _, l := range f.lagging {
+			if l.id == m.PeerID && m.Linked {
+				add("lagging", l.subject(), "%s", l.what(m.Name))
+			}
+		}
 		if m.Problem != "" {
 			add("other-version", m.PeerID, "%s %s", m.Name, m.Problem)
 		}
@@ -261,7 +270,8 @@ func (f *facts) wasAt(addr string) (last *Member) {
 type problems struct {
 	mu    sync.Mutex
 	known map[finding]*known // by id and subject
-	gone  string             // facts.gone, when last looked
+	marks map[lagKey][]lagMark
+	gone  string // facts.gone, when last looked
 	asked time.Time
 }
 
@@ -394,8 +404,9 @@ func (n *network) noteDial(id libpeer.ID, err error) {
 }
 
 // facts returns what there is to find problems in. s is described as far as the network goes.
-func (p *Peer) facts(s *Status, told []report) *facts {
+func (p *Peer) facts(s *Status, told []report, gaps []gap) *facts {
 	f := &facts{status: s, now: time.Now()}
+	f.lagging = p.problems.lags(gaps, p.lagPatience(), f.now)
 	for _, of := range told {
 		if of.late != nil {
 			f.late = append(f.late, late{of.Space, of.late})
