@@ -416,7 +416,7 @@ func (p *Peer) facts(s *Status, told []report, gaps []gap) *facts {
 	if n == nil {
 		return f
 	}
-	if n.members.Tried() && !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
+	if n.members.Tried() && !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive || m.Linked }) {
 		f.lonely = n.sought(s.Members)
 	}
 	f.sightings = n.members.Sightings()

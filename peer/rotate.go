@@ -290,11 +290,15 @@ func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequ
 	return answers, problems
 }
 
+// reaches reports whether a member may answer: one that is behind NAT is taken for dead now and then,
+// and linked.
+func (n *network) reaches(m members.Member, id libpeer.ID) bool { return m.Alive || n.linked(id) }
+
 // tell has a member take a step. It is tried again for what passes: the other side may just have
 // gone over to another key, and this one not know of it yet.
 func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (keyAnswer, error) {
 	id, err := libpeer.Decode(m.ID)
-	if err != nil || !m.Alive {
+	if err != nil || !n.reaches(m, id) {
 		return keyAnswer{}, errNoAnswer
 	}
 	if v := versionOf(m); v != 0 {
@@ -340,7 +344,7 @@ func (n *network) keyless(ctx context.Context, leftOut []string) (ids []string) 
 // holds reports whether a member answers over a stream that only these keys open.
 func (n *network) holds(ctx context.Context, m members.Member, keys []secret.Key) bool {
 	id, err := libpeer.Decode(m.ID)
-	if err != nil || !m.Alive || !n.gater.permits(id) {
+	if err != nil || !n.reaches(m, id) || !n.gater.permits(id) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
