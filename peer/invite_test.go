@@ -89,6 +89,56 @@ func TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone(t *testing.T) {
 	}
 }
 
+// TestAHostWhoseTokenIsUsedInVainBeginsNoCluster has the answer lost, and then another token brought.
+func TestAHostWhoseTokenIsUsedInVainBeginsNoCluster(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	inv := mustInvite(t, a)
+	right, err := decodeTicket(inv.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.net.host.SetStreamHandler(joinStream, func(s libnet.Stream) {
+		_, _ = readFrame(s, invitationIDSize)
+		_ = writeFrame(s, nil)
+		_ = proveAsAcceptor(deadlined(s), right.key(), a.net.id, s.Conn().RemotePeer())
+		_ = s.Reset()
+	})
+	cfg := c.guestConfig()
+	if _, err := Join(t.Context(), cfg, inv.Token); !errors.Is(err, ErrInvitation) || !strings.Contains(err.Error(), "ask for another") {
+		t.Fatalf("an answer that is lost: %v", err)
+	}
+	b, err := Open(t.Context(), cfg)
+	if err == nil {
+		err = b.Close()
+	}
+	if !errors.Is(err, ErrNoClusterKey) || !strings.Contains(err.Error(), "peerd invite") {
+		t.Fatalf("without the key: %v", err)
+	}
+	a.net.host.SetStreamHandler(joinStream, a.net.acceptGuest)
+	joined, err := Join(t.Context(), cfg, mustInvite(t, a).Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.converge(a, c.start(joined))
+}
+
+// TestATokenIsNotUsedWhereItsAnswerCannotBeStored names a directory that cannot be made.
+func TestATokenIsNotUsedWhereItsAnswerCannotBeStored(t *testing.T) {
+	c := newCluster(t)
+	inv := mustInvite(t, c.add())
+	cfg := c.guestConfig()
+	if err := os.Symlink("nowhere/at/all", cfg.Dir); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Join(t.Context(), cfg, inv.Token); err == nil || errors.Is(err, ErrInvitation) {
+		t.Fatalf("a directory that cannot be made: %v", err)
+	}
+	if _, err := Join(t.Context(), c.guestConfig(), inv.Token); err != nil {
+		t.Errorf("the token is used up: %v", err)
+	}
+}
+
 // TestGuessesEndAnInvitation tries secrets with the invitation's id, and ids.
 func TestGuessesEndAnInvitation(t *testing.T) {
 	c := newCluster(t)
