@@ -432,19 +432,13 @@ func (p *Peer) facts(s *Status, told []report, gaps []gap) *facts {
 
 // sought returns the hosts to join, or else where the members are, which are looked for as well.
 func (n *network) sought(all []Member) []string {
-	hosts := n.joining()
+	hosts := n.members.Joining()
 	if len(hosts) == 0 {
 		for _, m := range all {
 			hosts = append(hosts, m.Addr)
 		}
 	}
 	return hosts
-}
-
-// joining returns the hosts to join, but for this one.
-func (n *network) joining() []string {
-	own := n.members.Addr()
-	return slices.DeleteFunc(n.members.Joining(), func(host string) bool { return host == own })
 }
 
 // ownEvery is how often the host's addresses are asked for.

@@ -248,6 +248,25 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
 }
 
+// TestAHostThatIsToJoinItselfIsAClusterOfItsOwn has the list of hosts to join that all hosts of a cluster may have, with
+// names.
+func TestAHostThatIsToJoinItselfIsAClusterOfItsOwn(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	free.Close()
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.Gossip, cfg.Join = "0.0.0.0:"+port, []string{"localhost:" + port}
+	p := c.start(cfg)
+	eventually(t, "it finds that it is meant itself", func() bool { return p.net.members.Tried() && len(problemIDs(t, p)) == 0 })
+	if change := changeKey(t, p, nil, (*Peer).RotateKey); !change.Done {
+		t.Errorf("its key is not replaced: %+v", change)
+	}
+}
+
 // TestAHostThatIsLeftAloneSaysSo though nobody named hosts to join.
 func TestAHostThatIsLeftAloneSaysSo(t *testing.T) {
 	c := newCluster(t)
