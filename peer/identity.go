@@ -97,8 +97,9 @@ func planKeys(cfg Config, used bool) (plan keyPlan, err error) {
 		return plan, nil
 	case used || knowsMembers(cfg.Dir):
 		return plan, fmt.Errorf("%w: %s has data of a cluster or knows its members, and another cluster is not begun "+
-			"there: copy cluster.key from a host of it to %s, or name it with --cluster-key (Config.ClusterKey); to "+
-			"begin another one with this data, name a key that peerd init has made in a new directory", ErrNoClusterKey, cfg.Dir, path)
+			"there: copy cluster.key from a host of it to %s, or name it with --cluster-key (Config.ClusterKey), or run there "+
+			"peerd invite and here what that prints; to begin another one with this data, name a key that peerd init has made "+
+			"in a new directory", ErrNoClusterKey, cfg.Dir, path)
 	case len(cfg.Join) > 0:
 		return plan, fmt.Errorf("%w: copy cluster.key from a peer of the cluster to %s, or name it with --cluster-key "+
 			"(Config.ClusterKey), or run there peerd invite and here what that prints", ErrNoClusterKey, path)

@@ -170,6 +170,20 @@ func decodeTicket(token string) (t ticket, err error) {
 	return t, nil
 }
 
+// inviter returns the host that invites, as a member. Its key is in its id.
+func (t *ticket) inviter() (members.Member, error) {
+	key, err := t.host.ExtractPublicKey()
+	if err != nil {
+		return members.Member{}, errTicket
+	}
+	public, err := key.Raw()
+	m := members.Member{ID: t.host.String(), Label: "?", PublicKey: public, Addr: t.gossip}
+	for _, a := range t.data {
+		m.P2P = append(m.P2P, a.String())
+	}
+	return m, err
+}
+
 // guests are the invitations that are open here, and who uses them.
 type guests struct {
 	mu       sync.Mutex
@@ -362,12 +376,18 @@ func (n *network) serveGuest(s libnet.Stream) error {
 func awaitEnd(s libnet.Stream) { _, _ = readFrame(s, 0) }
 
 // Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, beside the
-// host's own, and returns cfg with that peer among those to join: to be given to Open, and kept for Reload. It
+// host's own and with that peer as a known member, for which later starts look, and returns cfg with
+// it among those to join: to be given to Open, and kept for Reload. It
 // connects to the peer that gave the token and to no other, and neither sends the token nor its
 // secret. The directory must not belong to a cluster yet. The error wraps ErrInvitation if another
-// token is needed; nothing has changed then.
-func Join(ctx context.Context, cfg Config, token string) (Config, error) {
+// token is needed; nothing has changed then, but that the directory may know of that peer. It does
+// where the token was used and the answer lost, so that Open begins no other cluster there.
+func Join(ctx context.Context, cfg Config, token string) (_ Config, err error) {
 	t, err := decodeTicket(token)
+	if err != nil {
+		return cfg, err
+	}
+	inviter, err := t.inviter()
 	if err != nil {
 		return cfg, err
 	}
@@ -391,66 +411,86 @@ func Join(ctx context.Context, cfg Config, token string) (Config, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	ring, err := t.fetch(ctx, own)
+	made, used := lookBefore(cfg), false
+	made.store = false
+	defer func() {
+		if err != nil && !used {
+			made.remove()
+		}
+	}()
+	if err := rememberInviter(cfg, inviter, &made); err != nil {
+		return cfg, err
+	}
+	ring, used, err := t.fetch(ctx, own)
 	if err != nil {
 		return cfg, err
 	}
-	made := lookBefore(cfg)
-	made.store = false
-	err = os.MkdirAll(cfg.Dir, 0o700)
-	if err == nil && first { // by its id the other host's log names who was given the cluster's key
-		if err = own.Create(hostKey); err == nil {
-			made.files = append(made.files, hostKey)
-		}
+	if first { // by its id the other host's log names who was given the cluster's key
+		err = own.Create(hostKey)
 	}
 	if err == nil {
 		err = ring.Create(filepath.Join(cfg.Dir, clusterKeyFile))
 	}
 	if err != nil {
-		made.remove()
-		return cfg, fmt.Errorf("the invitation is used, and the cluster's key cannot be stored: %w", err)
+		return cfg, fmt.Errorf("the invitation is used, and the cluster's key cannot be stored: see to that, and ask for another "+
+			"with peerd invite: %w", err)
 	}
 	cfg.Join = append([]string{t.gossip}, cfg.Join...)
 	return cfg, nil
 }
 
-// fetch uses the token.
-func (t *ticket) fetch(ctx context.Context, own secret.HostKey) (ring secret.Ring, err error) {
+// rememberInviter makes the host that invites a known member of the directory, before it is asked:
+// where that cannot be stored the token is not used, and where the token is used, and the answer
+// lost, no cluster is begun.
+func rememberInviter(cfg Config, inviter members.Member, made *traces) error {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	known := filepath.Join(cfg.Dir, knownFile)
+	if _, err := os.Lstat(known); errors.Is(err, fs.ErrNotExist) {
+		made.files = append(made.files, known)
+	}
+	return members.Remember(known, peerIDOf, inviter)
+}
+
+// fetch uses the token. used says that the other side has, also after an error.
+func (t *ticket) fetch(ctx context.Context, own secret.HostKey) (ring secret.Ring, used bool, err error) {
 	h, err := guestHost(own)
 	if err != nil {
-		return ring, err
+		return ring, false, err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	if err := h.Connect(ctx, libpeer.AddrInfo{ID: t.host, Addrs: t.data}); err != nil {
-		return ring, t.unreachable(err)
+		return ring, false, t.unreachable(err)
 	}
 	s, err := h.NewStream(ctx, t.host, joinStream)
 	if err != nil {
-		return ring, t.unreachable(err)
+		return ring, false, t.unreachable(err)
 	}
 	defer func() { _ = s.Reset() }()
 	_ = s.SetDeadline(time.Now().Add(proofTimeout))
 	if err := writeFrame(s, t.id[:]); err != nil {
-		return ring, t.unreachable(err)
+		return ring, false, t.unreachable(err)
 	}
 	problem, err := readFrame(s, maxKeyProblem)
 	if err != nil {
-		return ring, t.unreachable(err)
+		return ring, false, t.unreachable(err)
 	}
 	if len(problem) > 0 {
-		return ring, fmt.Errorf("%w: %s", ErrInvitation, members.Printable(string(problem)))
+		return ring, false, fmt.Errorf("%w: %s", ErrInvitation, members.Printable(string(problem)))
 	}
 	if err := proveAsDialer(s, t.key(), h.ID(), t.host); errors.Is(err, errNoProof) {
-		return ring, fmt.Errorf("%w: the host that invites does not know its secret: copy the whole line", ErrInvitation)
+		return ring, false, fmt.Errorf("%w: the host that invites does not know its secret: copy the whole line", ErrInvitation)
 	} else if err != nil {
-		return ring, t.unreachable(err)
+		return ring, false, t.unreachable(err)
 	}
 	text, err := readFrame(s, maxRing)
 	if err != nil {
-		return ring, fmt.Errorf("%w: the host that invites ended the connection before it gave the cluster's key: see its "+
+		return ring, true, fmt.Errorf("%w: the host that invites ended the connection before it gave the cluster's key: see its "+
 			"log, and ask for another with peerd invite", ErrInvitation)
 	}
-	return secret.RingFromBytes(text)
+	ring, err = secret.RingFromBytes(text)
+	return ring, true, err
 }
 
 // unreachable words what kept a guest from asking: libp2p's own text is about its parts.

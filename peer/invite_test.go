@@ -65,6 +65,85 @@ func TestAnInvitedHostJoinsWithTheTokenAlone(t *testing.T) {
 	eventually(t, "strangers are let in no more", func() bool { return !a.net.gater.asGuest("anybody") })
 }
 
+// TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone has its token used, and forgets whom it joined.
+func TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	count(t, a, 1)
+	cfg := c.guestConfig()
+	joined, err := Join(t.Context(), cfg, mustInvite(t, a).Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined.P2P = a.net.places.p2p.String() // a port that is taken
+	if b, err := Open(t.Context(), joined); err == nil {
+		t.Fatal(b.Close())
+	}
+	at := a.net.members.Addr()
+	cfg.Cut.Block(at)
+	b := c.start(cfg)
+	eventually(t, "it says whom it does not reach", func() bool {
+		problems := mustStatus(t, b).Problems
+		return len(problems) == 1 && problems[0].ID == "no-host-reached" && strings.Contains(problems[0].What, at)
+	})
+	cfg.Cut.Block()
+	c.converge(a, b)
+	wantCount(t, b, 1)
+	if found := mustStatus(t, b).Problems; len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
+// TestAHostWhoseTokenIsUsedInVainBeginsNoCluster has the answer lost, and then another token brought.
+func TestAHostWhoseTokenIsUsedInVainBeginsNoCluster(t *testing.T) {
+	c := newCluster(t)
+	a := c.add()
+	inv := mustInvite(t, a)
+	right, err := decodeTicket(inv.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.net.host.SetStreamHandler(joinStream, func(s libnet.Stream) {
+		_, _ = readFrame(s, invitationIDSize)
+		_ = writeFrame(s, nil)
+		_ = proveAsAcceptor(deadlined(s), right.key(), a.net.id, s.Conn().RemotePeer())
+		_ = s.Reset()
+	})
+	cfg := c.guestConfig()
+	if _, err := Join(t.Context(), cfg, inv.Token); !errors.Is(err, ErrInvitation) || !strings.Contains(err.Error(), "ask for another") {
+		t.Fatalf("an answer that is lost: %v", err)
+	}
+	b, err := Open(t.Context(), cfg)
+	if err == nil {
+		err = b.Close()
+	}
+	if !errors.Is(err, ErrNoClusterKey) || !strings.Contains(err.Error(), "peerd invite") {
+		t.Fatalf("without the key: %v", err)
+	}
+	a.net.host.SetStreamHandler(joinStream, a.net.acceptGuest)
+	joined, err := Join(t.Context(), cfg, mustInvite(t, a).Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.converge(a, c.start(joined))
+}
+
+// TestATokenIsNotUsedWhereItsAnswerCannotBeStored names a directory that cannot be made.
+func TestATokenIsNotUsedWhereItsAnswerCannotBeStored(t *testing.T) {
+	c := newCluster(t)
+	inv := mustInvite(t, c.add())
+	cfg := c.guestConfig()
+	if err := os.Symlink("nowhere/at/all", cfg.Dir); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Join(t.Context(), cfg, inv.Token); err == nil || errors.Is(err, ErrInvitation) {
+		t.Fatalf("a directory that cannot be made: %v", err)
+	}
+	if _, err := Join(t.Context(), c.guestConfig(), inv.Token); err != nil {
+		t.Errorf("the token is used up: %v", err)
+	}
+}
+
 // TestGuessesEndAnInvitation tries secrets with the invitation's id, and ids.
 func TestGuessesEndAnInvitation(t *testing.T) {
 	c := newCluster(t)

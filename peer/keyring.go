@@ -183,9 +183,9 @@ func (n *network) openStream(ctx context.Context, id libpeer.ID, kind string, ke
 	return s, of[s.Protocol()], nil
 }
 
-// openProven opens a stream with one of the keys that are accepted here, and proves it.
-func (n *network) openProven(ctx context.Context, id libpeer.ID, kind string) (libnet.Stream, error) {
-	s, key, err := n.openStream(ctx, id, kind, n.keys.ring().Keys())
+// openProven opens a stream with one of the keys, and proves it.
+func (n *network) openProven(ctx context.Context, id libpeer.ID, kind string, keys []secret.Key) (libnet.Stream, error) {
+	s, key, err := n.openStream(ctx, id, kind, keys)
 	if err != nil {
 		return nil, err
 	}

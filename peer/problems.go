@@ -33,8 +33,9 @@ type Problem struct {
 type problemKind struct{ id, means, do string }
 
 var problemKinds = [...]problemKind{
-	{"no-host-reached", "None of the hosts to join is reached.",
-		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it."},
+	{"no-host-reached", "None of the hosts to join is reached, or, where none is named, none of the members: this host is alone.",
+		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it. " +
+			"Members that will not come back are removed with peerd member remove."},
 	{"removed", "The others take this host for removed from the cluster.",
 		"Take it back with peerd member add at one of them, or stop it."},
 	{"other-key", "A host to join, or one that wants to join here, has another cluster key.",
@@ -44,6 +45,9 @@ var problemKinds = [...]problemKind{
 			"host again."},
 	{"no-link", "A member is alive, and has had no data link with this host for 10 seconds.",
 		"Open port 7947 both ways for TCP and UDP. Until then its writes come by way of others, or not at all."},
+	{"lagging", "A member has not got for a minute what this host has, or this host what a member has.",
+		"Wait if THEY LACK or WE LACK becomes less. Else look at the disk, the processor and the log of the host that lags, and at " +
+			"the network between the two."},
 	{"other-version", "A member speaks another version of the protocol.", "Upgrade the older one."},
 	{"same-id", "Two hosts run with one host key, so that they have one peer id.",
 		"Stop one of them, remove its host.key and start it again."},
@@ -71,11 +75,12 @@ type finding struct{ id, subject, what string }
 type facts struct {
 	status    *Status
 	now       time.Time
-	lonely    []string // hosts to join, of which none is reached
+	lonely    []string // hosts to join, or else members, of which none is reached
 	sightings []members.Sighting
 	unlinked  []unlinked
 	gone      string // the own address, if it is none of this host's
 	late      []late
+	lagging   []lagging
 }
 
 // unlinked is a member that should be linked and is not.
@@ -91,18 +96,23 @@ type late struct {
 	why   error
 }
 
-// maxLate is how many spaces that are late are named.
-const maxLate = 4
+// maxNamed is how many of what is wrong are named.
+const maxNamed = 4
+
+// few names some of them, and says how many more there are.
+func few(ones []string) string {
+	if more := len(ones) - maxNamed; more > 0 {
+		ones = append(slices.Clone(ones[:maxNamed]), fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(ones, ", ")
+}
 
 func lateOnes(all []late) string {
 	var ones []string
-	for _, of := range all[:min(len(all), maxLate)] {
+	for _, of := range all {
 		ones = append(ones, fmt.Sprintf("space %s is %v", of.space, of.why))
 	}
-	if more := len(all) - maxLate; more > 0 {
-		ones = append(ones, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(ones, ", ")
+	return few(ones)
 }
 
 // find returns all that is wrong.
@@ -112,7 +122,7 @@ func (f *facts) find() (all []finding) {
 	}
 	s := f.status
 	if len(f.lonely) > 0 {
-		add("no-host-reached", "", "none of the hosts to join is reached: %s", strings.Join(f.lonely, ", "))
+		add("no-host-reached", "", "this host is alone: none is reached of %s", few(f.lonely))
 	}
 	if s.Removed {
 		add("removed", "", "the others take this host for removed from the cluster")
@@ -120,6 +130,7 @@ func (f *facts) find() (all []finding) {
 	f.findStrangers(add)
 	for _, u := range f.unlinked {
 		switch {
+		case s.Removed: // then no port is closed: nobody lets it in
 		case f.now.Sub(u.since) < linkPatience:
 		case errors.As(u.err, new(violationError)), errors.Is(u.err, errNotUnderstood):
 			add("other-version", u.id, "%s is alive and has no data link with this host: %s", u.name, words.Of(u.err))
@@ -130,6 +141,11 @@ func (f *facts) find() (all []finding) {
 	}
 	addrs := map[string]string{s.GossipAddr: s.Name}
 	for _, m := range s.Members {
+		for _, l := range f.lagging {
+			if l.id == m.PeerID && m.Linked {
+				add("lagging", l.subject(), "%s", l.what(m.Name))
+			}
+		}
 		if m.Problem != "" {
 			add("other-version", m.PeerID, "%s %s", m.Name, m.Problem)
 		}
@@ -254,7 +270,8 @@ func (f *facts) wasAt(addr string) (last *Member) {
 type problems struct {
 	mu    sync.Mutex
 	known map[finding]*known // by id and subject
-	gone  string             // facts.gone, when last looked
+	marks map[lagKey][]lagMark
+	gone  string // facts.gone, when last looked
 	asked time.Time
 }
 
@@ -387,8 +404,9 @@ func (n *network) noteDial(id libpeer.ID, err error) {
 }
 
 // facts returns what there is to find problems in. s is described as far as the network goes.
-func (p *Peer) facts(s *Status, told []report) *facts {
+func (p *Peer) facts(s *Status, told []report, gaps []gap) *facts {
 	f := &facts{status: s, now: time.Now()}
+	f.lagging = p.problems.lags(gaps, p.lagPatience(), f.now)
 	for _, of := range told {
 		if of.late != nil {
 			f.late = append(f.late, late{of.Space, of.late})
@@ -398,13 +416,11 @@ func (p *Peer) facts(s *Status, told []report) *facts {
 	if n == nil {
 		return f
 	}
-	own, join := n.members.Addr(), n.joining()
-	if len(join) > 0 && n.members.Tried() &&
-		!slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive }) {
-		f.lonely = join
+	if n.members.Tried() && !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive || m.Linked }) {
+		f.lonely = n.sought(s.Members)
 	}
 	f.sightings = n.members.Sightings()
-	f.gone = p.problems.addressGone(own, p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
+	f.gone = p.problems.addressGone(n.members.Addr(), p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, u := range n.lacking {
@@ -414,10 +430,15 @@ func (p *Peer) facts(s *Status, told []report) *facts {
 	return f
 }
 
-// joining returns the hosts to join, but for this one.
-func (n *network) joining() []string {
-	own := n.members.Addr()
-	return slices.DeleteFunc(n.members.Joining(), func(host string) bool { return host == own })
+// sought returns the hosts to join, or else where the members are, which are looked for as well.
+func (n *network) sought(all []Member) []string {
+	hosts := n.members.Joining()
+	if len(hosts) == 0 {
+		for _, m := range all {
+			hosts = append(hosts, m.Addr)
+		}
+	}
+	return hosts
 }
 
 // ownEvery is how often the host's addresses are asked for.

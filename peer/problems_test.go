@@ -29,12 +29,15 @@ func TestEachKindOfProblemIsFound(t *testing.T) {
 	two := []Member{{Name: "lima", PeerID: "b", Addr: "10.0.0.2:7946", Alive: true},
 		{Name: "kyoto", PeerID: "c", Addr: "10.0.0.2:7946", Alive: true}}
 	for id, f := range map[string]facts{
-		"removed":         {status: &Status{Removed: true}},
+		"removed": {status: &Status{Removed: true}, // and is let in by nobody
+			unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience)}}},
 		"no-host-reached": {lonely: []string{"10.0.0.2:7946"}},
 		"other-key":       {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.9"}}},
 		"key-left-out": {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.2:7946"}},
 			status: &Status{Members: []Member{{Name: "lima", Addr: "10.0.0.2:7946"}}}},
-		"no-link":       {unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience), err: errors.New("refused")}}},
+		"no-link": {unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience), err: errors.New("refused")}}},
+		"lagging": {lagging: []lagging{{id: "b", lack: 5, old: time.Minute}},
+			status: &Status{Members: []Member{{Name: "lima", PeerID: "b", Linked: true}}}},
 		"other-version": {status: &Status{Members: []Member{{Name: "lima", Problem: "speaks version 1"}}}},
 		"same-id":       {sightings: same},
 		"same-address":  {status: &Status{Members: two}},
@@ -243,6 +246,41 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
+}
+
+// TestAHostThatIsToJoinItselfIsAClusterOfItsOwn has the list of hosts to join that all hosts of a cluster may have, with
+// names.
+func TestAHostThatIsToJoinItselfIsAClusterOfItsOwn(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	free.Close()
+	c := newCluster(t)
+	cfg := c.config(t.TempDir())
+	cfg.Gossip, cfg.Join = "0.0.0.0:"+port, []string{"localhost:" + port}
+	p := c.start(cfg)
+	eventually(t, "it finds that it is meant itself", func() bool { return p.net.members.Tried() && len(problemIDs(t, p)) == 0 })
+	if change := changeKey(t, p, nil, (*Peer).RotateKey); !change.Done {
+		t.Errorf("its key is not replaced: %+v", change)
+	}
+}
+
+// TestAHostThatIsLeftAloneSaysSo though nobody named hosts to join.
+func TestAHostThatIsLeftAloneSaysSo(t *testing.T) {
+	c := newCluster(t)
+	first, other := c.add(), c.add()
+	c.meet(first, other)
+	if ids := problemIDs(t, first); len(ids) > 0 {
+		t.Errorf("problems of two that are linked: %q", ids)
+	}
+	mustClose(t, other)
+	wantProblem(t, first, "no-host-reached")
+	if _, err := first.RemoveMember(t.Context(), other.net.id.String()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there is nobody to look for", func() bool { return len(problemIDs(t, first)) == 0 })
 }
 
 func TestHostsWithTwoClusterKeysBothSaySo(t *testing.T) {

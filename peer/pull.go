@@ -127,7 +127,7 @@ func (r *Repairing) say(log *slog.Logger) {
 func (n *network) pull(of *space, p *engine.Pull, from libpeer.ID, under *pulling) (err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
-	s, err := n.openProven(ctx, from, pullStream)
+	s, err := n.openProven(ctx, from, pullStream, n.keys.ring().Keys())
 	if err != nil {
 		return err
 	}

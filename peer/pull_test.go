@@ -21,7 +21,7 @@ func TestAFullSourceSaysThatItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := puller.net.openProven(t.Context(), source.net.id, pullStream)
+	s, err := puller.net.openProven(t.Context(), source.net.id, pullStream, puller.net.keys.ring().Keys())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -179,7 +179,7 @@ func (l *loop) mayMeet() bool {
 	}
 	all := n.members.List()
 	holds := func(m members.Member) bool { return l.mayHold(m) }
-	return slices.ContainsFunc(n.speaking(n.permitted(all), time.Now()), holds) || len(all) == 0 && len(n.joining()) > 0
+	return slices.ContainsFunc(n.speaking(n.permitted(all), time.Now()), holds) || len(all) == 0 && len(n.members.Joining()) > 0
 }
 
 // mayHold reports whether a member may hold the space: one that holds all spaces may not know of
@@ -240,7 +240,7 @@ func (l *loop) expectsSomeone() bool {
 			return true
 		}
 	}
-	if len(others) == 0 && len(n.joining()) == 0 {
+	if len(others) == 0 && len(n.members.Joining()) == 0 {
 		return false
 	}
 	return !n.members.Tried() && time.Since(l.opened) < l.p.cfg.ReadyWait

@@ -53,7 +53,7 @@ func (p *Peer) RemoveMember(ctx context.Context, which string) (RemovedMember, e
 	if err != nil {
 		return m, err
 	}
-	return m, p.changeRemoved(ctx, func(tx *Tx) error {
+	return m, p.changeRemoved(ctx, m.PeerID, func(tx *Tx) error {
 		all := tx.Set(removedKey)
 		if all.Len() >= MaxRemoved {
 			return fmt.Errorf("%d members are removed already: %w", MaxRemoved, ErrTooLarge)
@@ -69,7 +69,7 @@ func (p *Peer) AddMember(ctx context.Context, which string) (RemovedMember, erro
 	if err != nil {
 		return m, err
 	}
-	return m, p.changeRemoved(ctx, func(tx *Tx) error {
+	return m, p.changeRemoved(ctx, m.PeerID, func(tx *Tx) error {
 		all := tx.Set(removedKey)
 		for _, elem := range slices.Collect(all.All()) {
 			if id, _, _ := strings.Cut(elem, " "); id != m.PeerID {
@@ -83,13 +83,33 @@ func (p *Peer) AddMember(ctx context.Context, which string) (RemovedMember, erro
 	})
 }
 
-// changeRemoved changes the set, and has this host heed it before it returns.
-func (p *Peer) changeRemoved(ctx context.Context, fn func(*Tx) error) error {
+// changeRemoved changes the set, has this host heed it before it returns, and has the member hear
+// of it.
+func (p *Peer) changeRemoved(ctx context.Context, id string, fn func(*Tx) error) error {
 	errs := p.space(directorySpace).UpdateAll(ctx, []func(*Tx) error{fn})
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return p.heedRemovals(ctx)
+	if err := p.heedRemovals(ctx); err != nil {
+		return err
+	}
+	p.net.tellRemoval(id)
+	return nil
+}
+
+// tellRemoval tells a member whether it is removed. The delta that says so may reach it as well,
+// unless the link is closed before. One that is not reached hears it when it is back.
+func (n *network) tellRemoval(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() != nil {
+		return
+	}
+	n.spawn(func() {
+		if err := n.members.Tell(id); err != nil {
+			n.p.log.Debug("a member was not told now whether it is removed", "peer_id", id, "error", err)
+		}
+	})
 }
 
 // RemovedMembers returns the members that were removed, by their ids.

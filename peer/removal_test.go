@@ -90,6 +90,33 @@ func TestARemovedMemberIsNoMemberUntilItIsAdded(t *testing.T) {
 	}
 }
 
+// TestARunningMemberHearsAtOnceThatItIsRemovedOrAdded does so at the pace of a real network, where
+// member lists are exchanged every half minute.
+func TestARunningMemberHearsAtOnceThatItIsRemovedOrAdded(t *testing.T) {
+	c := keyCluster(t, 2)
+	a, b := c.peers[0], c.peers[1]
+	id := b.net.id.String()
+	hears := func(removed bool) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, "it hears of it", func() bool { return b.net.members.Removed() == removed })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("removed is %v: it heard that after %v", removed, took)
+		}
+	}
+	for range 3 { // else it may be told by chance
+		if _, err := a.RemoveMember(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		hears(true)
+		if _, err := a.AddMember(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		hears(false)
+	}
+	eventually(t, "both are members", func() bool { return knows(t, a, b) && knows(t, b, a) && b.Ready() == nil })
+}
+
 func TestWhoIsMeantByAPartOfAnID(t *testing.T) {
 	c := newCluster(t)
 	a, b, d := c.add(), c.add(), c.add()

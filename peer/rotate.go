@@ -76,7 +76,8 @@ const (
 
 // RotateKey gives the cluster a new key, and has all members use it once all hold it. The old one
 // is accepted until RetireKeys. Members named in without are left out, also of what this peer
-// does to the key until then: when the old key is retired they are strangers. If a member does
+// does to the key until then, unless they are given the key by hand and prove that they hold it: when
+// the old key is retired the others of them are strangers. If a member does
 // not answer, nothing changes, and KeyChange says so; if it fails later, the old key stays in use
 // or accepted everywhere, and another call goes on with the same new key, unless one that is left
 // out may hold that. The error is ErrKeyChangeRuns while a change that was begun here runs,
@@ -111,7 +112,8 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 	if err != nil {
 		return KeyChange{}, err
 	}
-	c := &keyChange{n: n, without: slices.Concat(without, n.keys.leftOut()), states: map[string]KeyHost{}}
+	without = slices.Concat(without, n.keyless(ctx, n.keys.leftOut()))
+	c := &keyChange{n: n, without: without, states: map[string]KeyHost{}}
 	ok, err := c.gather(ctx)
 	if ok && err == nil {
 		err = run(c, ctx)
@@ -133,7 +135,7 @@ type keyChange struct {
 func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyAnswers, nil)
 	known := c.n.permitted(c.n.members.List())
-	if len(known) == 0 && len(c.n.joining()) > 0 {
+	if len(known) == 0 && len(c.n.members.Joining()) > 0 {
 		return false, ErrKeyAlone
 	}
 	knows := map[string]string{c.n.id.String(): ""} // the name of one who does, by peer id
@@ -187,6 +189,7 @@ func (c *keyChange) retire(ctx context.Context) error {
 	if _, open := ring.Next(); open {
 		return ErrKeyChangeOpen
 	}
+	c.without = c.n.keyless(ctx, c.without)
 	c.key = ring.InUse()
 	id := c.key.ClusterID()
 	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyUsed, nil)
@@ -287,11 +290,15 @@ func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequ
 	return answers, problems
 }
 
+// reaches reports whether a member may answer: one that is behind NAT is taken for dead now and then,
+// and linked.
+func (n *network) reaches(m members.Member, id libpeer.ID) bool { return m.Alive || n.linked(id) }
+
 // tell has a member take a step. It is tried again for what passes: the other side may just have
 // gone over to another key, and this one not know of it yet.
 func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (keyAnswer, error) {
 	id, err := libpeer.Decode(m.ID)
-	if err != nil || !m.Alive {
+	if err != nil || !n.reaches(m, id) {
 		return keyAnswer{}, errNoAnswer
 	}
 	if v := versionOf(m); v != 0 {
@@ -300,7 +307,7 @@ func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (key
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		answer, err := n.tellOnce(ctx, id, m.P2P, q)
+		answer, err := n.tellOnce(ctx, id, m.P2P, n.keys.ring().Keys(), q)
 		if err == nil && answer.problem != "" {
 			return answer, errors.New(answer.problem)
 		}
@@ -321,13 +328,38 @@ func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (key
 	}
 }
 
+// keyless returns those of the members left out that do not prove to hold the key in use. Who does
+// was given it by hand since, and takes part as the others do: it is told nothing that it does not
+// know, and would accept the old key for ever.
+func (n *network) keyless(ctx context.Context, leftOut []string) (ids []string) {
+	inUse := []secret.Key{n.keys.ring().InUse()}
+	for _, one := range leftOut {
+		if m, known := n.members.Get(one); !known || !n.holds(ctx, m, inUse) {
+			ids = append(ids, one)
+		}
+	}
+	return ids
+}
+
+// holds reports whether a member answers over a stream that only these keys open.
+func (n *network) holds(ctx context.Context, m members.Member, keys []secret.Key) bool {
+	id, err := libpeer.Decode(m.ID)
+	if err != nil || !n.reaches(m, id) || !n.gater.permits(id) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	_, err = n.tellOnce(ctx, id, m.P2P, keys, keyRequest{step: stepTell})
+	return err == nil
+}
+
 // tellOnce sends a request on a stream of its own and returns the answer.
-func (n *network) tellOnce(ctx context.Context, id libpeer.ID, addrs []string, q keyRequest) (
+func (n *network) tellOnce(ctx context.Context, id libpeer.ID, addrs []string, keys []secret.Key, q keyRequest) (
 	answer keyAnswer, err error) {
 	if err := n.connect(ctx, id, addrs); err != nil {
 		return answer, err
 	}
-	s, err := n.openProven(ctx, id, keyStream)
+	s, err := n.openProven(ctx, id, keyStream, keys)
 	if err != nil {
 		return answer, err
 	}

@@ -372,6 +372,38 @@ func TestAMemberThatIsLeftOutOfARotationIsAStrangerAfterIt(t *testing.T) {
 	}
 }
 
+// TestAMemberThatIsGivenTheNewKeyByHandTakesPartAgain copies the key to one that a rotation left out, as the problem
+// key-left-out says. It would accept the old key for ever.
+func TestAMemberThatIsGivenTheNewKeyByHandTakesPartAgain(t *testing.T) {
+	t.Parallel()
+	for how, named := range map[string]bool{"named again": true, "named once": false} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			c := keyCluster(t, 3)
+			a, b, out, cfg := c.peers[0], c.peers[1], c.peers[2], c.peers[2].cfg
+			without := []string{mustStatus(t, out).PeerID}
+			mustClose(t, out)
+			rotated := changeKey(t, a, without, (*Peer).RotateKey)
+			if err := a.net.keys.ring().Save(cfg.ClusterKey); err != nil {
+				t.Fatal(err)
+			}
+			out = c.start(cfg)
+			c.meet(a, b, out)
+			if !named {
+				without = nil
+			}
+			retired := changeKey(t, a, without, (*Peer).RetireKeys)
+			want := map[string]string{"peer0": KeyAlone, "peer1": KeyAlone, "peer2": KeyAlone}
+			if diff := cmp.Diff(want, states(retired)); !retired.Done || diff != "" {
+				t.Errorf("retired: done %v, %s", retired.Done, diff)
+			}
+			if s := mustStatus(t, out); s.ClusterKey != rotated.Key || len(s.AcceptedKeys) != 0 {
+				t.Errorf("it uses %s and accepts %s", s.ClusterKey, s.AcceptedKeys)
+			}
+		})
+	}
+}
+
 func TestTwoRotationsAtOnceSplitNothing(t *testing.T) {
 	t.Parallel()
 	c := keyCluster(t, 3)

@@ -195,12 +195,11 @@ func (p *Peer) status(told []report, unopened error) Status {
 	for _, of := range told {
 		s.add(of.SpaceStatus)
 		s.LogBytes = max(s.LogBytes, of.logBytes)
-		for id, theirs := range of.known {
-			l := lacks[id]
-			l.theirs += theirs.Missing(of.seen)
-			l.ours += of.seen.Missing(theirs)
-			lacks[id] = l
-		}
+	}
+	gaps := gaps(told)
+	for _, g := range gaps {
+		l := lacks[g.id]
+		lacks[g.id] = lack{l.theirs + g.theirs, l.ours + g.ours}
 	}
 	if unopened != nil && !errors.Is(unopened, ErrNoSpace) { // which says nothing of what is open
 		if s.Opening = unopened.Error(); s.Ready {
@@ -217,7 +216,7 @@ func (p *Peer) status(told []report, unopened error) Status {
 			s.Removed, s.Ready, s.Reason = true, false, why.Error()
 		}
 	}
-	s.Problems = p.problems.list(p.facts(&s, told).find(), time.Now())
+	s.Problems = p.problems.list(p.facts(&s, told, gaps).find(), time.Now())
 	return s
 }
 

@@ -42,8 +42,8 @@ func changeKey(w http.ResponseWriter, r *http.Request,
 		return err
 	}
 	if !done.Done {
-		p := refuse(http.StatusConflict, "key-change-not-done", "not every host has taken every step, and nothing is split: the "+
-			"old key is still accepted everywhere: mend the hosts with a problem and ask again, or leave them out for ever")
+		p := refuse(http.StatusConflict, "key-change-not-done", "not every host has taken every step, and nothing is split: who has "+
+			"not may still accept the old key: mend the hosts with a problem and ask again, or leave them out for ever")
 		p.Change = &done
 		return p
 	}

@@ -155,6 +155,24 @@ func TestManyKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 	}
 }
 
+// TestWhoDropsASpaceIsToldWhatFailsThen, and of the space default whom that concerns.
+func TestWhoDropsASpaceIsToldWhatFailsThen(t *testing.T) {
+	d := run(t, filepath.Join(t.TempDir(), "data"))
+	mustPeerd(t, "tx", `[{"op": "set.add", "path": ["k"], "elements": ["x"]}]`, "--space", "orders", "--http", d.http)
+	d.told("OK\n", "set", "k", "v")
+	for space, all := range map[string]bool{"orders": false, "default": true} {
+		said := mustPeerd(t, "space", "drop", space, "--force", "--http", d.http)
+		if !strings.Contains(said, "reads of it fail there until something is written") || strings.Contains(said, "database 0") != all {
+			t.Errorf("of the space %s that was dropped it says: %s", space, said)
+		}
+	}
+	if status, _, stderr := peerd(t, "get", "k", "--http", d.http); status == 0 || !strings.Contains(stderr, "a write takes it up again") {
+		t.Errorf("a read ends with %d and says: %s", status, stderr)
+	}
+	d.told("OK\n", "set", "k", "again")
+	d.told("again\n", "get", "k")
+}
+
 func TestConflictsShowsEveryConcurrentValueAndSetSettlesIt(t *testing.T) {
 	dir := t.TempDir()
 	a := run(t, filepath.Join(dir, "a"), "--cut-file", filepath.Join(dir, "cut-a"))

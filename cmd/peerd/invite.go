@@ -82,7 +82,7 @@ func (c *config) join(ctx context.Context, stdout io.Writer, token string) error
 	if c.logFormat == "json" {
 		return nil // both streams may go to the same place
 	}
-	_, err = fmt.Fprintf(stdout, "The cluster's key is in %s now. From the next start on: peerd run, with --join %s until both have met\n",
+	_, err = fmt.Fprintf(stdout, "The cluster's key is in %s now, with the host at %s as a member to look for. From the next start on: peerd run\n",
 		c.peer.Dir, joined.Join[0])
 	return err
 }

@@ -109,7 +109,7 @@ func (k keyStep) tell(out io.Writer, change peer.KeyChange) error {
 		return err
 	}
 	if !change.Done {
-		return fmt.Errorf("not done, and nothing is split: the old key is still accepted everywhere: mend "+
+		return fmt.Errorf("not done, and nothing is split: who has not taken every step may still accept the old key: mend "+
 			"%s and run peerd key %s%s again, or leave out for ever with --without",
 			plural(behind, "host"), k.name, without)
 	}

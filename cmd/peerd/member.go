@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -62,6 +63,9 @@ func memberChangeCommand(name, method, short, done string) *cobra.Command {
 		Example: "  peerd member " + name + " lima\n  peerd member " + name + " fQ3vX2aP",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.Trim(args[0], "….") == "" { // a variable that is not set, perhaps
+				return misuse("%q names no member: give its name, its gossip address or its peer id", args[0])
+			}
 			w, addr, err := g.web()
 			if err != nil {
 				return err

@@ -55,7 +55,8 @@ func spaceDropCommand() *cobra.Command {
 		Short: "End a host's part in a space and delete its copy",
 		Long: "End a host's part in a space and delete its copy. Other hosts keep theirs. It is refused while the copy has\n" +
 			"writes that no other host is known to have durably, unless --force says that they may be lost. The host takes\n" +
-			"the space up again when something is written to it there, or if its --spaces names it at a start.",
+			"the space up again when something is written to it there, or if its --spaces names it at a start. Until then\n" +
+			"reads of it fail there: of the space default those of all who name no space, and of Redis' database 0.",
 		Example: "  peerd space drop orders",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -102,6 +103,16 @@ func (w *web) dropSpace(ctx context.Context, stdout io.Writer, addr, name string
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "the space %s is dropped on the host that answers on %s\n", name, addr)
+	_, err = fmt.Fprintf(stdout, dropText, name, addr)
+	if name == peer.DefaultSpace && err == nil {
+		_, err = io.WriteString(stdout, dropDefaultText)
+	}
 	return errors.Join(err, resp.Body.Close())
 }
+
+const (
+	dropText = "the space %s is dropped on the host that answers on %s: reads of it fail there until something is written " +
+		"to it there\n"
+	dropDefaultText = "It is the space of all who name none, and of Redis' database 0: send these clients to another host. " +
+		"With its first write here it is filled again from the others\n"
+)

@@ -274,6 +274,10 @@ func TestTheKeyIsRotatedByOneCommand(t *testing.T) {
 		!strings.Contains(stderr, "mend 1 host and run peerd key rotate again") {
 		t.Errorf("with a host down: status %d, %s%s", code, said, stderr)
 	}
+	code, _, stderr = peerd(t, "key", "retire", "--http", a.http)
+	if code != exitFailure || strings.Contains(stderr, "accepted everywhere") || !strings.Contains(stderr, "run peerd key retire again") {
+		t.Errorf("that the old key, which nobody accepts, is not retired: status %d, %s", code, stderr)
+	}
 	said = mustPeerd(t, "key", "rotate", "--without", status.PeerID, "--http", a.http)
 	if !strings.Contains(said, "accepted until: peerd key retire --without "+status.PeerID+"\n") {
 		t.Errorf("rotated without a host:\n%s", said) // the other command would tell it the key

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/peerd/peerd/internal/wire"
@@ -103,6 +104,18 @@ func KnownAddrs(path string, idOf func(ed25519.PublicKey) (string, error)) (out 
 		out = append(out, r.Addr)
 	}
 	return out
+}
+
+// Remember adds a member to a file of known members, which nobody has open: who opens it looks for
+// that one as for all others in it. After an error the file is as it was.
+func Remember(path string, idOf func(ed25519.PublicKey) (string, error), m Member) error {
+	now := time.Now()
+	known, _, err := loadKnown(path, idOf, now)
+	if err != nil {
+		return err
+	}
+	known = slices.DeleteFunc(known, func(r record) bool { return r.ID == m.ID })
+	return saveKnown(path, append([]record{{Member: m, seen: now}}, known...))
 }
 
 // saveKnown replaces the file at once and durably: after a crash there is the old or the new one.

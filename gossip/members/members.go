@@ -69,6 +69,7 @@ type Members struct {
 
 	join   atomic.Pointer[[]string] // Config.Join, or what SetJoin put in its place
 	joinIt chan struct{}            // holds a token when join was replaced
+	selves sync.Map                 // hosts to join, by name, that stood for this one when last looked up
 
 	conflicts chan conflict // to be settled: see same.go
 	inquiries chan []byte   // that arrived
@@ -235,8 +236,14 @@ func (m *Members) List() []Member { return m.table.list() }
 // Get returns the member with this id, and false if it was never seen. O(1).
 func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
 
-// Joining returns the hosts to join: those of Config.Join, or what SetJoin put in their place.
-func (m *Members) Joining() []string { return slices.Clone(*m.join.Load()) }
+// Joining returns the hosts to join: those of Config.Join, or what SetJoin put in their place, but for
+// those that are known to be this one.
+func (m *Members) Joining() []string {
+	return slices.DeleteFunc(slices.Clone(*m.join.Load()), func(host string) bool {
+		_, own := m.selves.Load(host)
+		return own || host == m.Addr()
+	})
+}
 
 // SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are
 // absent. Members that are there, or were, stay known. After an error, which names every host
@@ -248,6 +255,7 @@ func (m *Members) SetJoin(hosts []string) error {
 		return err
 	}
 	m.join.Store(&cfg.Join)
+	m.selves.Clear()
 	m.look()
 	return nil
 }

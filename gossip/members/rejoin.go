@@ -168,10 +168,14 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 		m.joinFailed(ctx, host, err)
 		return
 	}
+	others := slices.DeleteFunc(addrs, m.isOwn)
+	if len(others) == 0 {
+		m.selves.Store(host, true)
+	} else {
+		m.selves.Delete(host)
+	}
 	alive, removed := m.occupied(), m.table.removedAt()
-	addrs = slices.DeleteFunc(addrs, func(addr string) bool {
-		return addr == m.Addr() || removed[addr] || !eager && alive[addr]
-	})
+	addrs = slices.DeleteFunc(others, func(addr string) bool { return removed[addr] || !eager && alive[addr] })
 	if len(addrs) == 0 {
 		return
 	}
@@ -192,6 +196,19 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 	if !joined {
 		m.joinFailed(ctx, host, errors.Join(failed...))
 	}
+}
+
+// isOwn reports whether this host itself answers at a gossip address: systems look up their own name
+// as one of loopback.
+func (m *Members) isOwn(addr string) bool {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil || addr == m.Addr() {
+		return err == nil
+	}
+	m.mu.Lock()
+	bound := m.transport.bound
+	m.mu.Unlock()
+	return bound.Addr().IsUnspecified() && bound.Port() == at.Port() && at.Addr().IsLoopback()
 }
 
 // resolve returns the addresses of a host to join as "ip:port", in random order.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -24,6 +25,18 @@ var errRemoved = errors.New("it was removed from the cluster")
 // SetRemoved says which members are removed from now on, by their ids, in the place of those
 // before. Of more than MaxRemoved some are forgotten.
 func (m *Members) SetRemoved(ids []string) { m.table.setRemoved(ids) }
+
+// Tell exchanges member lists with a member, removed or not, so that it hears now whether it is:
+// else it hears that from whoever exchanges lists with it next, which may take half a minute. It
+// takes twice memberlist's TCPTimeout at most. An error says why it was not told.
+func (m *Members) Tell(id string) error {
+	addr, known := m.table.addrOf(id)
+	if !known {
+		return fmt.Errorf("no address of %s is known", id)
+	}
+	_, err := m.current().Join([]string{addr})
+	return err
+}
 
 // Removed reports whether the host that this one exchanged member lists with last takes it for
 // removed.
@@ -46,6 +59,16 @@ func (t *table) isRemoved(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.removed[id]
+}
+
+// addrOf returns the gossip address of a member, removed or not.
+func (t *table) addrOf(id string) (addr string, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.known[id]; r != nil {
+		return r.Addr, true
+	}
+	return "", false
 }
 
 // removedAt returns the gossip addresses at which members were that are removed, and nobody else

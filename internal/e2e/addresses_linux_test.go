@@ -198,7 +198,8 @@ func (ns *namespace) drop(rules ...string) error {
 }
 
 // TestAHostThatOnlyDialsKeepsItsLink is a host behind NAT: nothing reaches it but answers. To the
-// failure detector it dies again and again.
+// failure detector it dies again and again. It takes part in changes of the key all the same, and
+// who is linked with it is not alone.
 func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 	needFilter(t)
 	n := sites(t)
@@ -216,6 +217,9 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 		two.run(command{"SET", "count", value})
 		one.eventually("has what the other wrote", one.holds("count", value))
 		one.eventually("is linked", one.isLinked)
+		if one.has("no-host-reached")() == nil {
+			t.Error("it takes itself for alone")
+		}
 		wait(50 * time.Millisecond)
 	}
 	// On a busy machine two attempts at first may both come through: then the newer link stays.
@@ -223,6 +227,14 @@ func TestAHostThatOnlyDialsKeepsItsLink(t *testing.T) {
 	replaced := min(1, strings.Count(logged, "replaced by a newer one"))
 	if closed := strings.Count(logged, "link closed"); closed > replaced {
 		t.Errorf("the link was closed %d times", closed)
+	}
+	for i := range 10 {
+		for _, step := range []string{"rotate", "retire"} {
+			one.eventually("is linked", one.isLinked)
+			if out, err := one.command("key", step, "--http", n.addresses(0).http); err != nil {
+				t.Errorf("key %s, time %d: %v: %s", step, i, err, out)
+			}
+		}
 	}
 }
 
