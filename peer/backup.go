@@ -325,8 +325,8 @@ const (
 // before.
 var besideStore = []string{hostKeyFile, clusterKeyFile, knownFile, clockFile}
 
-// isBesideStore reports whether a file is one of them, or what a crash left of one: they are written
-// aside.
+// isBesideStore reports whether a file is one of them, or what a crash left of one: they are
+// written aside.
 func isBesideStore(name string) bool {
 	return slices.ContainsFunc(besideStore, func(file string) bool {
 		return name == file || name == file+".tmp" || strings.HasPrefix(name, "."+file+".")
@@ -628,12 +628,13 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // Salvage calls fn with the writes in a stopped peer's directory that no other peer is known to
 // have: its own, and after a fork those of the version that is there, whoever wrote them. They are,
 // space by space, in the order of writing, but for those that the log no longer has, which come
-// last. What is not known is told rather than left out. It changes nothing of what is stored, leaves
-// all files to the directory's owner, also if it is run by root, and needs the directory for itself:
-// ErrLocked is wrapped if a peer runs there. An error of fn ends it and is returned. What cannot be
-// read is passed over, and named by the error in the end, which then wraps store.ErrCorrupt; so are
-// rotten blocks of the store's tables, but not what is needed to open these. It is about one space,
-// or about all if that is empty: ErrNotHeld is wrapped if the directory has no such space.
+// last. What is not known is told rather than left out. It changes nothing of what is stored,
+// leaves all files to the directory's owner, also if it is run by root, and needs the directory for
+// itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is returned. What
+// cannot be read is passed over, and named by the error in the end, which then wraps
+// store.ErrCorrupt; so are rotten blocks of the store's tables, but not what is needed to open
+// these. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if the
+// directory has no such space.
 func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -375,13 +375,13 @@ func (n *network) serveGuest(s libnet.Stream) error {
 // a reset now, or the end of the connection, would overtake that.
 func awaitEnd(s libnet.Stream) { _, _ = readFrame(s, 0) }
 
-// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, beside the
-// host's own and with that peer as a known member, for which later starts look, and returns cfg with
-// it among those to join: to be given to Open, and kept for Reload. It
-// connects to the peer that gave the token and to no other, and neither sends the token nor its
-// secret. The directory must not belong to a cluster yet. The error wraps ErrInvitation if another
-// token is needed; nothing has changed then, but that the directory may know of that peer. It does
-// where the token was used and the answer lost, so that Open begins no other cluster there.
+// Join fetches the cluster's key by a token of Invite at another peer, keeps it in cfg.Dir, beside
+// the host's own and with that peer as a known member, for which later starts look, and returns cfg
+// with it among those to join: to be given to Open, and kept for Reload. It connects to the peer
+// that gave the token and to no other, and neither sends the token nor its secret. The directory
+// must not belong to a cluster yet. The error wraps ErrInvitation if another token is needed;
+// nothing has changed then, but that the directory may know of that peer. It does where the token
+// was used and the answer lost, so that Open begins no other cluster there.
 func Join(ctx context.Context, cfg Config, token string) (_ Config, err error) {
 	t, err := decodeTicket(token)
 	if err != nil {

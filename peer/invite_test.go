@@ -65,7 +65,8 @@ func TestAnInvitedHostJoinsWithTheTokenAlone(t *testing.T) {
 	eventually(t, "strangers are let in no more", func() bool { return !a.net.gater.asGuest("anybody") })
 }
 
-// TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone has its token used, and forgets whom it joined.
+// TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone has its token used, and forgets whom it
+// joined.
 func TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone(t *testing.T) {
 	c := newCluster(t)
 	a := c.add()
@@ -94,7 +95,8 @@ func TestAHostWhoseFirstStartFailsAfterItJoinedIsNotAlone(t *testing.T) {
 	}
 }
 
-// TestAHostWhoseTokenIsUsedInVainBeginsNoCluster has the answer lost, and then another token brought.
+// TestAHostWhoseTokenIsUsedInVainBeginsNoCluster has the answer lost, and then another token
+// brought.
 func TestAHostWhoseTokenIsUsedInVainBeginsNoCluster(t *testing.T) {
 	c := newCluster(t)
 	a := c.add()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestWhoIsBehindForLongLags has a member have what there was so many seconds ago, of ten writes a second, looked at every
-// five.
+// TestWhoIsBehindForLongLags has a member have what there was so many seconds ago, of ten writes a
+// second, looked at every five.
 func TestWhoIsBehindForLongLags(t *testing.T) {
 	for _, test := range []struct {
 		what   string

@@ -248,8 +248,8 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
 }
 
-// TestAHostThatIsToJoinItselfIsAClusterOfItsOwn has the list of hosts to join that all hosts of a cluster may have, with
-// names.
+// TestAHostThatIsToJoinItselfIsAClusterOfItsOwn has the list of hosts to join that all hosts of a
+// cluster may have, with names.
 func TestAHostThatIsToJoinItselfIsAClusterOfItsOwn(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

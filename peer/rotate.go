@@ -75,13 +75,13 @@ const (
 )
 
 // RotateKey gives the cluster a new key, and has all members use it once all hold it. The old one
-// is accepted until RetireKeys. Members named in without are left out, also of what this peer
-// does to the key until then, unless they are given the key by hand and prove that they hold it: when
-// the old key is retired the others of them are strangers. If a member does
-// not answer, nothing changes, and KeyChange says so; if it fails later, the old key stays in use
-// or accepted everywhere, and another call goes on with the same new key, unless one that is left
-// out may hold that. The error is ErrKeyChangeRuns while a change that was begun here runs,
-// ErrKeyAlone, ErrClosed, or wraps ErrUnknownMember or ErrSeveralMembers for who is in without.
+// is accepted until RetireKeys. Members named in without are left out, also of what this peer does
+// to the key until then, unless they are given the key by hand and prove that they hold it: when
+// the old key is retired the others of them are strangers. If a member does not answer, nothing
+// changes, and KeyChange says so; if it fails later, the old key stays in use or accepted
+// everywhere, and another call goes on with the same new key, unless one that is left out may hold
+// that. The error is ErrKeyChangeRuns while a change that was begun here runs, ErrKeyAlone,
+// ErrClosed, or wraps ErrUnknownMember or ErrSeveralMembers for who is in without.
 func (p *Peer) RotateKey(ctx context.Context, without []string) (KeyChange, error) {
 	return p.changeClusterKey(ctx, without, (*keyChange).rotate)
 }
@@ -290,8 +290,8 @@ func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequ
 	return answers, problems
 }
 
-// reaches reports whether a member may answer: one that is behind NAT is taken for dead now and then,
-// and linked.
+// reaches reports whether a member may answer: one that is behind NAT is taken for dead now and
+// then, and linked.
 func (n *network) reaches(m members.Member, id libpeer.ID) bool { return m.Alive || n.linked(id) }
 
 // tell has a member take a step. It is tried again for what passes: the other side may just have

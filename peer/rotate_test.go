@@ -372,8 +372,8 @@ func TestAMemberThatIsLeftOutOfARotationIsAStrangerAfterIt(t *testing.T) {
 	}
 }
 
-// TestAMemberThatIsGivenTheNewKeyByHandTakesPartAgain copies the key to one that a rotation left out, as the problem
-// key-left-out says. It would accept the old key for ever.
+// TestAMemberThatIsGivenTheNewKeyByHandTakesPartAgain copies the key to one that a rotation left
+// out, as the problem key-left-out says. It would accept the old key for ever.
 func TestAMemberThatIsGivenTheNewKeyByHandTakesPartAgain(t *testing.T) {
 	t.Parallel()
 	for how, named := range map[string]bool{"named again": true, "named once": false} {

@@ -28,10 +28,10 @@ import (
 // frames.
 const ownSteps = 2
 
-// crowd tells whether callers are to queue though the turn is free. Of many who write, each finds it free
-// whenever it runs, if processors are few, and pays alone for a group: a record of the log, its hashes, a snapshot. So
-// now and then one queues, and the loop lets the others run before it looks who has come. While several have, all
-// queue.
+// crowd tells whether callers are to queue though the turn is free. Of many who write, each finds
+// it free whenever it runs, if processors are few, and pays alone for a group: a record of the log,
+// its hashes, a snapshot. So now and then one queues, and the loop lets the others run before it
+// looks who has come. While several have, all queue.
 type crowd struct {
 	callers atomic.Uint32
 	is      atomic.Bool

@@ -239,8 +239,8 @@ func TestWhoWaitsForTheTurnSharesAGroup(t *testing.T) {
 	}
 }
 
-// TestManyWhoWriteShareGroupsThoughTheTurnIsFree whenever one of them runs: there are more of them than processors.
-// Who writes alone needs nobody else then.
+// TestManyWhoWriteShareGroupsThoughTheTurnIsFree whenever one of them runs: there are more of them
+// than processors. Who writes alone needs nobody else then.
 func TestManyWhoWriteShareGroupsThoughTheTurnIsFree(t *testing.T) {
 	const writers, each = 32, 200
 	p := alone(t, Config{Durability: None})

@@ -29,8 +29,8 @@ var (
 	ErrBatchTooLarge = errors.New("batch too large")
 	// ErrCorrupt is wrapped by errors that say the medium returned something else than was stored.
 	ErrCorrupt = errors.New("store is damaged")
-	// ErrUnreadable is wrapped by errors of opening and reading a log that say that the medium gives
-	// back nothing, now.
+	// ErrUnreadable is wrapped by errors of opening and reading a log that say that the medium
+	// gives back nothing, now.
 	ErrUnreadable = errors.New("the disk does not give back what is stored")
 	// ErrNoSpace is wrapped when the medium has no room to open the store, or for what was to be
 	// appended to a log. Nothing was changed.

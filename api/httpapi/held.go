@@ -69,8 +69,8 @@ func (s *Server) ration(next http.Handler) http.Handler {
 	})
 }
 
-// answerData answers with what was read. While it is sent, which may take long, the request holds the
-// text alone: who reads slowly does not keep others from the memory that only making it took.
+// answerData answers with what was read. While it is sent, which may take long, the request holds
+// the text alone: who reads slowly does not keep others from the memory that only making it took.
 func answerData(w http.ResponseWriter, r *http.Request, v any) {
 	text, ok := encode(w, v)
 	if !ok {

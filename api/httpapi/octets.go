@@ -33,8 +33,8 @@ type binary struct {
 var errUTF16 = errors.New(`a string has half a surrogate pair (\ud800 to \udfff), ` +
 	`which is no text: send {"base64": "…"}`)
 
-// noOctets is the error of JSON that is none. Encoding/json adds which member that is, and words what it
-// must be.
+// noOctets is the error of JSON that is none. Encoding/json adds which member that is, and words
+// what it must be.
 func noOctets(data []byte) error {
 	is := map[byte]string{'{': "object", '[': "array", 't': "bool", 'f': "bool", 'n': "null"}
 	return &json.UnmarshalTypeError{Value: cmp.Or(is[data[0]], "number"), Type: reflect.TypeFor[octets]()}

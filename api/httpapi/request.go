@@ -29,8 +29,8 @@ const (
 	// MaxOperations is how many operations a transaction may have, and how many keys a step of a
 	// delete by prefix. The mutations that they amount to are bounded by peer.MaxOps and MaxCost.
 	MaxOperations = 4096
-	// MaxPrefixes is how many deletes by prefix a transaction may have: each goes through what those
-	// before it have deleted.
+	// MaxPrefixes is how many deletes by prefix a transaction may have: each goes through what
+	// those before it have deleted.
 	MaxPrefixes = 32
 	// MaxItems is how many keys, elements and fields an answer has.
 	MaxItems = 10_000
@@ -147,8 +147,8 @@ func queryOf(r *http.Request, names ...string) *query {
 	return q
 }
 
-// dataQueryOf is queryOf for requests about data, which may name a space, a token, and how long to wait
-// for that: see await.
+// dataQueryOf is queryOf for requests about data, which may name a space, a token, and how long to
+// wait for that: see await.
 func dataQueryOf(r *http.Request, names ...string) *query {
 	return queryOf(r, append(names, "space", "token", "wait")...)
 }

@@ -139,8 +139,8 @@ func New(config Config) *Server {
 // not be let in.
 type serverLines struct{ log *slog.Logger }
 
-// Write takes one line. Anybody can have a handshake fail, as often as they like: so that is told at
-// debug alone, as api/resp does.
+// Write takes one line. Anybody can have a handshake fail, as often as they like: so that is told
+// at debug alone, as api/resp does.
 func (l serverLines) Write(line []byte) (int, error) {
 	level := slog.LevelWarn
 	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {

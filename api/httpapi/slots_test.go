@@ -103,7 +103,8 @@ func TestClientsDoNotGiveWay(t *testing.T) {
 	})
 }
 
-// TestAStrangersConnectionEndsWithTheAnswer whatever is asked; net/http has an answer of its own to OPTIONS *.
+// TestAStrangersConnectionEndsWithTheAnswer whatever is asked; net/http has an answer of its own to
+// OPTIONS *.
 func TestAStrangersConnectionEndsWithTheAnswer(t *testing.T) {
 	config := Config{Peer: &fakePeer{}, Auth: authtest.Guard(t, password)}
 	for _, request := range []string{"GET /v1/status", "GET /healthz", "OPTIONS /v1/keys", "OPTIONS *"} {

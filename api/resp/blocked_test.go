@@ -423,7 +423,8 @@ func TestWhoIsUnblockedWhileItIsTriedWaitsNoMore(t *testing.T) {
 	}
 }
 
-// TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion to how many there are: others wait for it meanwhile.
+// TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion to how many there are: others wait for
+// it meanwhile.
 func TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion(t *testing.T) {
 	least := func(waiters int) time.Duration {
 		s, address := startServer(t, Config{db: newMemory(t)})
@@ -487,7 +488,8 @@ func TestOfAGroupThatWaitsFewAreTried(t *testing.T) {
 			}
 		}
 	}
-	// Of each group one is given the entry, and the next finds none: then, and when the watch tells of it.
+	// Of each group one is given the entry, and the next finds none: then, and when the watch tells
+	// of it.
 	if n := tried.Load(); n > 6*entries {
 		t.Errorf("%d entries had %d commands tried that wait", entries, n)
 	}

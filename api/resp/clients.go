@@ -106,8 +106,8 @@ func (c *call) viewOf(other *client) view {
 	return view{queued: -1, redirects: -1}
 }
 
-// clients returns those that a condition holds for, in the order in which they came. One that is to be closed is gone,
-// whatever it still does.
+// clients returns those that a condition holds for, in the order in which they came. One that is to
+// be closed is gone, whatever it still does.
 func (c *call) clients(wanted func(*client, view) bool) []*client {
 	s := c.server
 	s.mu.Lock()

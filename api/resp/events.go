@@ -16,7 +16,8 @@ type event struct {
 	by        author // who did it
 }
 
-// author is the client that did something, by its number, and which of its commands; zero if that is not known.
+// author is the client that did something, by its number, and which of its commands; zero if that
+// is not known.
 type author struct{ client, turn int64 }
 
 // noted is what a transaction of clients did: its note, by which those who follow a database are

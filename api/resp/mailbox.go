@@ -20,7 +20,8 @@ type mail struct {
 // mailSize is what mail takes in memory besides its bytes.
 const mailSize = 112
 
-// largePayload is from how many bytes on a payload is sent from where it is, and not copied for each client.
+// largePayload is from how many bytes on a payload is sent from where it is, and not copied for
+// each client.
 const largePayload = 4 << 10
 
 func (m *mail) size() int {
@@ -41,7 +42,8 @@ func (m *mail) alone() int {
 // isLarge reports whether the payload is sent from where it is.
 func (m *mail) isLarge() bool { return m.invalid == nil && len(m.Payload) >= largePayload }
 
-// write writes what a client is sent, that may be a subscriber: of what is large all before the payload.
+// write writes what a client is sent, that may be a subscriber: of what is large all before the
+// payload.
 func (m *mail) write(out *replies, subscriber bool) {
 	switch {
 	case m.invalid != nil:
@@ -152,8 +154,8 @@ func (b *mailbox) empty() {
 	b.bytes.Store(0)
 }
 
-// take writes some of what waits, and reports whether there is more. What is large comes last: its payload is not
-// written, and it is to be dropped once it is. The error is errMailbox.
+// take writes some of what waits, and reports whether there is more. What is large comes last: its
+// payload is not written, and it is to be dropped once it is. The error is errMailbox.
 func (b *mailbox) take(out *replies) (large *mail, more bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

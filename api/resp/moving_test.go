@@ -12,8 +12,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// TestDataMovesByRedisOwnLog as docs/redis.md says: a Redis server writes what it has, and what is written to it meanwhile,
-// as commands, which are played here.
+// TestDataMovesByRedisOwnLog as docs/redis.md says: a Redis server writes what it has, and what is
+// written to it meanwhile, as commands, which are played here.
 func TestDataMovesByRedisOwnLog(t *testing.T) {
 	theirs := dial(t, startRedis(t))
 	_, address := startPeer(t, embedded.Config{Memory: true, Offline: true}, nil)

@@ -168,7 +168,8 @@ func (c *call) read(r streamRead) error {
 	return nil
 }
 
-// takes is what it takes from others if it waits: of a group, of which only what was delivered to nobody is waited for.
+// takes is what it takes from others if it waits: of a group, of which only what was delivered to
+// nobody is waited for.
 func (r streamRead) takes() taking {
 	if !r.grouped {
 		return taking{}

@@ -299,8 +299,9 @@ func (t *tracking) tell(n int, change *embedded.Change) {
 	}
 }
 
-// invalidate tells those who have read a key before a moment. Who is not told of what it does itself is told of
-// what is done to what it has read since: also where that was in one transaction, or group, with what it did.
+// invalidate tells those who have read a key before a moment. Who is not told of what it does
+// itself is told of what is done to what it has read since: also where that was in one transaction,
+// or group, with what it did.
 func (t *tracking) invalidate(key trackedKey, by author, moment uint64) {
 	all := t.keys[key]
 	for k, at := range all {

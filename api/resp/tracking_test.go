@@ -427,7 +427,8 @@ func TestWhoTakesInNoChangesOfItsOwnIsToldOfThoseOfOthers(t *testing.T) {
 	}
 }
 
-// TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen though it is not told of the write.
+// TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen though it is not told of the
+// write.
 func TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen(t *testing.T) {
 	_, address := startPeer(t, embedded.Config{}, nil)
 	p, other := dial(t, address), dial(t, address)
@@ -440,7 +441,8 @@ func TestWhoReadsBehindItsOwnWriteInAPipelineIsToldOfWhatOthersDoThen(t *testing
 	p.expectMessages(`>2 "invalidate" *1 "k"`)
 }
 
-// TestNothingIsKeptOfTrackersThatHaveLeft but that they had read a key: others have, and it does not change.
+// TestNothingIsKeptOfTrackersThatHaveLeft but that they had read a key: others have, and it does
+// not change.
 func TestNothingIsKeptOfTrackersThatHaveLeft(t *testing.T) {
 	s, address := startServer(t, Config{db: newMemory(t)})
 	stays := dial(t, address)

@@ -148,7 +148,8 @@ func TestADatabaseThatIsDroppedAndMadeAgainHasChanged(t *testing.T) {
 	}
 }
 
-// TestWhatIsWrittenAnewCountsAsAChange though it changes nothing that is read: docs/redis.md lists it.
+// TestWhatIsWrittenAnewCountsAsAChange though it changes nothing that is read: docs/redis.md lists
+// it.
 func TestWhatIsWrittenAnewCountsAsAChange(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p, other := dial(t, address), dial(t, address)

@@ -167,8 +167,8 @@ func (d *daemon) redisFigures() (out httpapi.Redis) {
 
 const beginInstead = "leave --cluster-key out to begin a cluster"
 
-// explainKey says of an error about keys what to do where the file that was named is not there: instead
-// of copying it as well.
+// explainKey says of an error about keys what to do where the file that was named is not there:
+// instead of copying it as well.
 func explainKey(named string, err error, instead string) error {
 	var file *fs.PathError
 	if errors.As(err, &file) && file.Path == named && errors.Is(err, fs.ErrNotExist) {

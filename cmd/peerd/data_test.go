@@ -269,7 +269,8 @@ func TestWritesThatCannotBeAreToldInOneLine(t *testing.T) {
 	})
 }
 
-// TestKeysAreListedInTheOrderThatHelpNames, which is of the bytes but for what long ones have behind the first 128.
+// TestKeysAreListedInTheOrderThatHelpNames, which is of the bytes but for what long ones have
+// behind the first 128.
 func TestKeysAreListedInTheOrderThatHelpNames(t *testing.T) {
 	d := run(t, t.TempDir())
 	long := strings.Repeat("k", 200)

@@ -34,8 +34,8 @@ type web struct {
 	password string // empty: none
 }
 
-// web returns one that shows what the settings name. It goes to the peer itself, as other clients of it do:
-// whoever HTTP_PROXY names would be shown the password.
+// web returns one that shows what the settings name. It goes to the peer itself, as other clients
+// of it do: whoever HTTP_PROXY names would be shown the password.
 func (t trust) web() (*web, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil

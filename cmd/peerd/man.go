@@ -41,8 +41,8 @@ func writeMan(root *cobra.Command, dir string) error {
 	return nil
 }
 
-// listCommands adds the commands below one to its text, which cobra puts into help alone, and so all
-// the way down.
+// listCommands adds the commands below one to its text, which cobra puts into help alone, and so
+// all the way down.
 func listCommands(cmd *cobra.Command) {
 	list := ""
 	for _, below := range cmd.Commands() {

@@ -23,7 +23,8 @@ func piped(stdin string, args ...string) (stdout string, err error) {
 	return out.String(), err
 }
 
-// TestOneInterruptEndsWhoReadsTheStandardInput, though nothing comes on it: the second is for what does not end.
+// TestOneInterruptEndsWhoReadsTheStandardInput, though nothing comes on it: the second is for what
+// does not end.
 func TestOneInterruptEndsWhoReadsTheStandardInput(t *testing.T) {
 	stdin, typing, err := os.Pipe()
 	if err != nil {

@@ -179,8 +179,8 @@ func (c *config) httpLine(addr string) string {
 
 const localhost = "127.0.0.1"
 
-// fromHere returns where this machine reaches what listens on an address: that, or on loopback if it
-// stands for all.
+// fromHere returns where this machine reaches what listens on an address: that, or on loopback if
+// it stands for all.
 func fromHere(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	ip, noIP := netip.ParseAddr(host)

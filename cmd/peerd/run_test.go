@@ -231,7 +231,8 @@ func TestAProcessEndsInOrderOnSIGTERM(t *testing.T) {
 	}
 }
 
-// TestADaemonGoesOnWithoutWhoReadsItsLog, as tee behind a pipe, which the same Ctrl-C ends, or a journal that is restarted.
+// TestADaemonGoesOnWithoutWhoReadsItsLog, as tee behind a pipe, which the same Ctrl-C ends, or a
+// journal that is restarted.
 func TestADaemonGoesOnWithoutWhoReadsItsLog(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -56,7 +56,8 @@ func TestADaemonWithAPasswordAsksEveryClientForIt(t *testing.T) {
 	}
 }
 
-// TestACommandAsksThePeerAndNoProxy, which would be shown the password, and would answer in the place of a peer.
+// TestACommandAsksThePeerAndNoProxy, which would be shown the password, and would answer in the
+// place of a peer.
 func TestACommandAsksThePeerAndNoProxy(t *testing.T) {
 	asked := make(chan string, 1)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +82,8 @@ func TestACommandAsksThePeerAndNoProxy(t *testing.T) {
 	}
 }
 
-// TestTheGreetingSaysWhatReachesThePeerFromHere, and not what listens at the same port of another address.
+// TestTheGreetingSaysWhatReachesThePeerFromHere, and not what listens at the same port of another
+// address.
 func TestTheGreetingSaysWhatReachesThePeerFromHere(t *testing.T) {
 	password := []string{"--password-file", authtest.PasswordFile(t, "correct-horse-battery\n")}
 	d := run(t, t.TempDir(), append(password, "--resp", "0.0.0.0:0", "--http", "0.0.0.0:0")...)
@@ -115,7 +117,8 @@ func TestTheGreetingSaysWhatReachesThePeerFromHere(t *testing.T) {
 	}
 }
 
-// TestACommandWithTheSettingsOfAPeerFindsIt, also if that listens on all addresses, which no certificate names.
+// TestACommandWithTheSettingsOfAPeerFindsIt, also if that listens on all addresses, which no
+// certificate names.
 func TestACommandWithTheSettingsOfAPeerFindsIt(t *testing.T) {
 	authority := authtest.NewAuthority(t)
 	server, client := authority.Issue("server"), authority.Issue("client")

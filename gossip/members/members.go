@@ -236,8 +236,8 @@ func (m *Members) List() []Member { return m.table.list() }
 // Get returns the member with this id, and false if it was never seen. O(1).
 func (m *Members) Get(id string) (Member, bool) { return m.table.get(id) }
 
-// Joining returns the hosts to join: those of Config.Join, or what SetJoin put in their place, but for
-// those that are known to be this one.
+// Joining returns the hosts to join: those of Config.Join, or what SetJoin put in their place, but
+// for those that are known to be this one.
 func (m *Members) Joining() []string {
 	return slices.DeleteFunc(slices.Clone(*m.join.Load()), func(host string) bool {
 		_, own := m.selves.Load(host)

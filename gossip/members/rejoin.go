@@ -198,8 +198,8 @@ func (m *Members) joinHost(ctx context.Context, host string, eager bool) {
 	}
 }
 
-// isOwn reports whether this host itself answers at a gossip address: systems look up their own name
-// as one of loopback.
+// isOwn reports whether this host itself answers at a gossip address: systems look up their own
+// name as one of loopback.
 func (m *Members) isOwn(addr string) bool {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil || addr == m.Addr() {

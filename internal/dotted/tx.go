@@ -48,8 +48,8 @@ type Tx interface {
 	// Clear removes every entry of every cell under prefix that the transaction sees: of all cells, if it is
 	// empty. One small operation, whatever it removes.
 	Clear(prefix Address) error
-	// Cleared reports whether all under a was cleared, and what that hides is not removed yet: who looks for
-	// what is visible passes it. O(log clears).
+	// Cleared reports whether all under a was cleared, and what that hides is not removed yet: who
+	// looks for what is visible passes it. O(log clears).
 	Cleared(a Address) bool
 
 	// Replica returns who issues the transaction's dots; zero in one that only reads.

@@ -135,10 +135,10 @@ func (tx *Tx) Count(a dotted.Address) (dotted.Count, error) {
 	return n.told().Count, nil
 }
 
-// An increment looks at two records or three: the sums over its key, what was counted on the
-// string unless one share is all of that, and this replica's share. Who has found the first finds
-// the others by it, for as long as they are what memory has newest: without a look-up of each,
-// whose places all have to be fetched. What is found so is held though memory may have let it go, as long
+// An increment looks at two records or three: the sums over its key, what was counted on the string
+// unless one share is all of that, and this replica's share. Who has found the first finds the
+// others by it, for as long as they are what memory has newest: without a look-up of each, whose
+// places all have to be fetched. What is found so is held though memory may have let it go, as long
 // as it has the sums decoded: a record or two for each of those.
 
 // near is where memory has what is counted on the key's own string.

@@ -172,8 +172,9 @@ func (r *replica) countDownExpiries(now time.Time) {
 	x.due = r.expiresBy(now)
 }
 
-// setBack notes that the clock was set back to a time, or is taken for slower than it was: all for which others are waited
-// for is looked at anew, as that was put off by what the clock showed before.
+// setBack notes that the clock was set back to a time, or is taken for slower than it was: all for
+// which others are waited for is looked at anew, as that was put off by what the clock showed
+// before.
 func (x *expiring) setBack(to int64) {
 	x.began, x.latest = min(x.began, to), to
 	for i := range x.waiting {

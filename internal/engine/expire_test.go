@@ -333,8 +333,8 @@ func TestWhatAClearShowsExpires(t *testing.T) {
 	w.wantKeys(t, b, 0, 0)
 }
 
-// TestWhatIsSetAgainOnceItHasExpiredExpires sets a key anew, as another host's had expired, which that one was left to
-// remove for a while.
+// TestWhatIsSetAgainOnceItHasExpiredExpires sets a key anew, as another host's had expired, which
+// that one was left to remove for a while.
 func TestWhatIsSetAgainOnceItHasExpiredExpires(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 2})
 	a, b := w.hosts[0], w.hosts[1]
@@ -366,7 +366,8 @@ func (w *world) waitBy(t *testing.T, wall time.Time, d time.Duration, h *host) {
 	}
 }
 
-// TestASetClockPutsNoRemovalOff has a host be started with a clock that is weeks ahead, and that be set back.
+// TestASetClockPutsNoRemovalOff has a host be started with a clock that is weeks ahead, and that be
+// set back.
 func TestASetClockPutsNoRemovalOff(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
 	h := w.hosts[0]

@@ -309,8 +309,9 @@ func (w *world) stepLinked(t *testing.T, h *host) {
 	}
 }
 
-// TestWhatWaitsForRoomKeepsNoWriteFromNeighbours has a disk be full while a repair is taken over, or after a start that finds
-// the stage of one: what was written here, and nobody else has, goes to a neighbour all the same.
+// TestWhatWaitsForRoomKeepsNoWriteFromNeighbours has a disk be full while a repair is taken over,
+// or after a start that finds the stage of one: what was written here, and nobody else has, goes to
+// a neighbour all the same.
 func TestWhatWaitsForRoomKeepsNoWriteFromNeighbours(t *testing.T) {
 	for name, begins := range map[string]func(w *world, b *host, p *Pull){
 		"taking over": func(w *world, b *host, p *Pull) { b.takesOver(t, p) },
@@ -349,8 +350,8 @@ func TestWhatWaitsForRoomKeepsNoWriteFromNeighbours(t *testing.T) {
 	}
 }
 
-// TestTheLogIsReadWithoutACheckpointOnAFullDisk has a host be killed with more in its log than memory is to hold, or a longer
-// one than it may be, and be started on a full disk.
+// TestTheLogIsReadWithoutACheckpointOnAFullDisk has a host be killed with more in its log than
+// memory is to hold, or a longer one than it may be, and be started on a full disk.
 func TestTheLogIsReadWithoutACheckpointOnAFullDisk(t *testing.T) {
 	for name, limits := range map[string]Config{
 		"more changes than may wait": {MaxDirty: 3000}, "a longer log than is kept": {MaxLogBytes: 3000},

@@ -307,8 +307,8 @@ func (r *replica) Forget(host gossip.NeighbourID) {
 // maxAcross is how many hosts on another side of a fork a store remembers beyond a restart.
 const maxAcross = 64
 
-// writeOwn writes the ids of this store, and who is on another side of a fork: what those have does not become known by what
-// others have, also where they are not met again.
+// writeOwn writes the ids of this store, and who is on another side of a fork: what those have does
+// not become known by what others have, also where they are not met again.
 func (r *replica) writeOwn(w *wire.Writer) {
 	w.Array(2)
 	w.Array(2 * len(r.own))

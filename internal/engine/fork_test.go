@@ -703,8 +703,9 @@ func TestWhatAnotherWroteIsNotTakenForTheNewestOwn(t *testing.T) {
 	}
 }
 
-// TestWhatTheOtherSideHasIsNotLearntOfOnesOwn has hosts of one side of a fork be started again, and meet each other alone:
-// what is to be salvaged is what it was, and what was written since, until the other side is ended.
+// TestWhatTheOtherSideHasIsNotLearntOfOnesOwn has hosts of one side of a fork be started again, and
+// meet each other alone: what is to be salvaged is what it was, and what was written since, until
+// the other side is ended.
 func TestWhatTheOtherSideHasIsNotLearntOfOnesOwn(t *testing.T) {
 	w := forkedWorld(t)
 	a, c := w.hosts[0], w.hosts[2]

@@ -116,8 +116,8 @@ func TestPlacesThatFollowCloselyAreSweptTogether(t *testing.T) {
 	checkWhole(t, r)
 }
 
-// TestWhatIsClearedAgainIsNotLookedForAmongTheHidden: a queue that is deleted and filled again, while what was in it
-// is not swept, takes no longer than one that is new.
+// TestWhatIsClearedAgainIsNotLookedForAmongTheHidden: a queue that is deleted and filled again,
+// while what was in it is not swept, takes no longer than one that is new.
 func TestWhatIsClearedAgainIsNotLookedForAmongTheHidden(t *testing.T) {
 	w := newWorld(t, 3, worldConfig{hosts: 1})
 	r := w.hosts[0].engine.replica

@@ -73,9 +73,9 @@ type Options struct {
 	// Logger takes Badger's own messages, cut to 200 bytes: warnings and errors at the level of a
 	// warning, the rest for debugging. The default drops them.
 	Logger *slog.Logger
-	// Rotten has a store opened of whose tables blocks have rotted, for who saves what is left of it.
-	// What stands there is not found, or is not what was written: see Store.Damage. No tables are
-	// merged, so that nothing more is lost.
+	// Rotten has a store opened of whose tables blocks have rotted, for who saves what is left of
+	// it. What stands there is not found, or is not what was written: see Store.Damage. No tables
+	// are merged, so that nothing more is lost.
 	Rotten bool
 
 	rest     time.Duration  // in place of restAfter
@@ -183,8 +183,8 @@ func (s *Store) open(opts Options) (err error) {
 	return nil
 }
 
-// Damage returns which block of a table has rotted, of those that were read when the store was opened
-// with Options.Rotten; nil if none has.
+// Damage returns which block of a table has rotted, of those that were read when the store was
+// opened with Options.Rotten; nil if none has.
 func (s *Store) Damage() error { return s.rot }
 
 func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {

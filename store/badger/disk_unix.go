@@ -56,8 +56,8 @@ func allocated(info fs.FileInfo) int64 {
 	return info.Size()
 }
 
-// GiveBack gives what is in a directory to the directory's owner, if root has made any of it: a service that
-// runs as that owner could not open it.
+// GiveBack gives what is in a directory to the directory's owner, if root has made any of it: a
+// service that runs as that owner could not open it.
 func GiveBack(dir string) error {
 	if os.Geteuid() != 0 {
 		return nil

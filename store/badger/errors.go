@@ -75,8 +75,8 @@ func openError(err error) error {
 	return corrupt("%v", brief(err))
 }
 
-// refusals are the errors by which the system does not let this process use files. That is no damage: whoever took
-// one for that would give up a store that is whole.
+// refusals are the errors by which the system does not let this process use files. That is no
+// damage: whoever took one for that would give up a store that is whole.
 var refusals = []syscall.Errno{
 	syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOMEM,
 	syscall.ENFILE, syscall.EMFILE, // in this order: the text of one begins that of the other
@@ -93,7 +93,8 @@ type refused struct {
 
 func (r refused) Unwrap() error { return r.why }
 
-// says reports whether an error is one of the system's, by the text, which is all that Badger keeps of most.
+// says reports whether an error is one of the system's, by the text, which is all that Badger keeps
+// of most.
 func says(err error, no syscall.Errno) bool { return strings.Contains(err.Error(), no.Error()) }
 
 func saysOneOf(err error, errnos ...syscall.Errno) bool {

@@ -8,8 +8,9 @@ import (
 	"github.com/peerd/peerd/store"
 )
 
-// TestAStoreForWhichTheSystemIsShortOfSomethingIsNotDamaged has Badger's texts, as `prlimit --nofile=12 peerd salvage`
-// and its like bring them about. A process that is short of files cannot test more.
+// TestAStoreForWhichTheSystemIsShortOfSomethingIsNotDamaged has Badger's texts, as `prlimit
+// --nofile=12 peerd salvage` and its like bring them about. A process that is short of files cannot
+// test more.
 func TestAStoreForWhichTheSystemIsShortOfSomethingIsNotDamaged(t *testing.T) {
 	for text, want := range map[string]error{
 		`Opening file: "/d/000002.sst" err: open /d/000002.sst: too many open files`:                          syscall.EMFILE,

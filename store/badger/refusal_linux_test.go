@@ -69,7 +69,8 @@ func TestADiskThatTakesNoFileIsFullAndNotDamaged(t *testing.T) {
 	expectRefused(t, there, store.ErrNoSpace)
 }
 
-// TestAFileThatAnotherUserOwnsIsNoDamage has one after the other be root's, as a restore leaves them.
+// TestAFileThatAnotherUserOwnsIsNoDamage has one after the other be root's, as a restore leaves
+// them.
 func TestAFileThatAnotherUserOwnsIsNoDamage(t *testing.T) {
 	dir := intactStore(t)
 	entries, err := os.ReadDir(dir)

@@ -13,7 +13,8 @@ import (
 	"github.com/peerd/peerd/store/badger"
 )
 
-// TestAStoreOfWhichAFileIsAnotherUsersIsNotDamaged: who is told so gives it up. Root becomes another user for it.
+// TestAStoreOfWhichAFileIsAnotherUsersIsNotDamaged: who is told so gives it up. Root becomes
+// another user for it.
 func TestAStoreOfWhichAFileIsAnotherUsersIsNotDamaged(t *testing.T) {
 	for _, ext := range []string{".vlog", ".mem", ".sst", "MANIFEST", "KEYREGISTRY", "DISCARD"} {
 		dir := intactStore(t)
@@ -38,7 +39,8 @@ func TestAStoreOfWhichAFileIsAnotherUsersIsNotDamaged(t *testing.T) {
 	}
 }
 
-// TestAStoreOnAReadOnlyDiskIsNotDamaged, as one is that the system has mounted so after an error of it.
+// TestAStoreOnAReadOnlyDiskIsNotDamaged, as one is that the system has mounted so after an error of
+// it.
 func TestAStoreOnAReadOnlyDiskIsNotDamaged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a file system")

@@ -79,7 +79,8 @@ func verifyNew(dir string) error {
 }
 
 // verifyUnlisted refuses a directory whose manifest has lost what it said of tables: Badger would
-// remove them. The first memtable becomes a table before that is listed, and has its log until then.
+// remove them. The first memtable becomes a table before that is listed, and has its log until
+// then.
 func verifyUnlisted(dir string) error {
 	tables, err := filesOf(dir, ".sst")
 	if err != nil {

@@ -176,8 +176,8 @@ func TestAConflictIsSettledWithAClick(t *testing.T) {
 	p.until("nothing is taken for markup", `document.title !== "taken" && !document.querySelector("img")`)
 }
 
-// TestWhatIsInConflictInAValueIsSettledFirst has a map beside a text, and in it a field with two texts: to keep the map as it is
-// shown would lose one of them unseen.
+// TestWhatIsInConflictInAValueIsSettledFirst has a map beside a text, and in it a field with two
+// texts: to keep the map as it is shown would lose one of them unseen.
 func TestWhatIsInConflictInAValueIsSettledFirst(t *testing.T) {
 	oslo, lima := pair(t)
 	size := func(d *daemon, text string) {
@@ -261,7 +261,8 @@ func TestMoreKeysAreListedOnceHoweverOftenTheyAreAskedFor(t *testing.T) {
 	}
 }
 
-// TestWhatChangedWhileNobodyWatchedIsShown, as the page does not watch while it is paused, or another tab is in front of it.
+// TestWhatChangedWhileNobodyWatchedIsShown, as the page does not watch while it is paused, or
+// another tab is in front of it.
 func TestWhatChangedWhileNobodyWatchedIsShown(t *testing.T) {
 	oslo := start(t, "oslo", nil)
 	oslo.set("first", "before")
@@ -280,8 +281,8 @@ func TestWhatChangedWhileNobodyWatchedIsShown(t *testing.T) {
 	p.sees("#key-list", "after", "deleted")
 }
 
-// TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime has a page left open on a busy key ask no more than the host
-// can answer, and end at what the key holds.
+// TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime has a page left open on a busy key
+// ask no more than the host can answer, and end at what the key holds.
 func TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime(t *testing.T) {
 	oslo := start(t, "oslo", nil)
 	oslo.set("busy", "0")

@@ -226,7 +226,8 @@ func (c *cache) pack(hash uint64, r Record) {
 	}
 }
 
-// pages are packed records, one behind the other: two lengths, and the record's key and what Pack appended.
+// pages are packed records, one behind the other: two lengths, and the record's key and what Pack
+// appended.
 type pages struct {
 	at    index[location]
 	pages [][]byte
@@ -269,7 +270,8 @@ func (p *pages) add(hash uint64, key string, record []byte, size int) {
 	p.bytes += len(record) + packedBytes
 }
 
-// record returns a record's key, and what is packed of it beside that, which are valid until the next change.
+// record returns a record's key, and what is packed of it beside that, which are valid until the
+// next change.
 func (p *pages) record(at location) (key, body []byte) {
 	b := p.pages[at>>16-1][at&0xffff:]
 	middle := lengths + int(binary.LittleEndian.Uint16(b))

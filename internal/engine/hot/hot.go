@@ -278,7 +278,8 @@ func (t *Table) Unseal(tree store.Snapshot) {
 	t.Rebase(tree)
 }
 
-// Tidy lets go some of what is no longer kept, which is found until then. It reports whether there is more.
+// Tidy lets go some of what is no longer kept, which is found until then. It reports whether there
+// is more.
 func (t *Table) Tidy() (more bool) {
 	for _, v := range some(&t.left) {
 		v.leaves = false

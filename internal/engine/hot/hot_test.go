@@ -677,8 +677,8 @@ func TestWhatIsPutOverTheStoredStaysFound(t *testing.T) {
 	}
 }
 
-// TestWhatIsStoredIsFoundUntilTheTreeIsNewer, though it is kept no longer: who asks the tree that is below would
-// be told what was there before.
+// TestWhatIsStoredIsFoundUntilTheTreeIsNewer, though it is kept no longer: who asks the tree that
+// is below would be told what was there before.
 func TestWhatIsStoredIsFoundUntilTheTreeIsNewer(t *testing.T) {
 	for _, how := range []string{"pushed out", "forgotten"} {
 		table := NewTable(&tree{}, 4<<20, unpack)

@@ -1,10 +1,10 @@
 package hot
 
-// index finds values by the hashes of their keys, for the owner alone, with one miss of the processor's
-// caches as a rule. The zero value of V is none. It hashes extendibly (Fagin et al., TODS 1979): a
-// directory has segments by the first bits of a hash, and one that is full is split in two, so that
-// nobody waits for more than that. In a segment a value stands where the last bits of its hash say, or
-// behind, before the next gap.
+// index finds values by the hashes of their keys, for the owner alone, with one miss of the
+// processor's caches as a rule. The zero value of V is none. It hashes extendibly (Fagin et al.,
+// TODS 1979): a directory has segments by the first bits of a hash, and one that is full is split
+// in two, so that nobody waits for more than that. In a segment a value stands where the last bits
+// of its hash say, or behind, before the next gap.
 //
 // It does not shrink: it takes up to 30 bytes for each of the most that were in it.
 type index[V comparable] struct {
@@ -76,8 +76,8 @@ func (s *segment[V]) put(hash uint64, value, was V) (more bool) {
 	return more
 }
 
-// split makes two of a segment. Hashes of which more have the same first bits than fit into one do not
-// come: nobody knows the seed.
+// split makes two of a segment. Hashes of which more have the same first bits than fit into one do
+// not come: nobody knows the seed.
 func (x *index[V]) split(hash uint64) {
 	var none V
 	s := x.segment(hash)
@@ -101,8 +101,8 @@ func (x *index[V]) split(hash uint64) {
 	}
 }
 
-// remove takes a value out, if it is in. What stands behind it moves up, so that nothing is looked for
-// beyond a gap.
+// remove takes a value out, if it is in. What stands behind it moves up, so that nothing is looked
+// for beyond a gap.
 func (x *index[V]) remove(hash uint64, value V) {
 	var none V
 	if len(x.segments) == 0 {

@@ -10,9 +10,9 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// layer is records in the order of their keys. Its owner finds them by the index of all that memory has. The
-// order is a B-tree, which new ones are taken into when somebody asks for it,
-// or many have come: most layers are read in order only once, by a checkpoint.
+// layer is records in the order of their keys. Its owner finds them by the index of all that memory
+// has. The order is a B-tree, which new ones are taken into when somebody asks for it, or many have
+// come: most layers are read in order only once, by a checkpoint.
 type layer struct {
 	len    int   // records that have versions
 	slots  int   // and places for such
