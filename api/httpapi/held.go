@@ -76,7 +76,7 @@ func answerData(w http.ResponseWriter, r *http.Request, v any) {
 	if !ok {
 		return
 	}
-	shareOf(r).keep(len(text))
+	shareOf(r).keep(cap(text))
 	send(w, http.StatusOK, "application/json", text)
 }
 

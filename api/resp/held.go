@@ -67,6 +67,7 @@ func (s *Server) expelLargest() map[*client]int64 {
 		own -= max(0, worst.held.Load())
 		s.expel(worst)
 		worst.box.discard()
+		own -= worst.box.bytes.Load() // which is being sent, and goes with the connection
 	}
 	return expelled
 }

@@ -74,7 +74,7 @@ func (m *mail) write(out *replies, subscriber bool) {
 type mailbox struct {
 	server *Server
 	subs   *subscriptions // of the client
-	bytes  atomic.Int64   // that wait; changed while mu is held
+	bytes  atomic.Int64   // that wait, and of what is large and being sent
 
 	mu      sync.Mutex
 	open    bool
@@ -148,10 +148,15 @@ func (b *mailbox) discard() {
 // empty throws away what waits. b.mu is held.
 func (b *mailbox) empty() {
 	for i := range b.queue {
-		b.server.dropMail(&b.queue[i])
+		b.drop(&b.queue[i])
 	}
 	b.queue = nil
-	b.bytes.Store(0)
+}
+
+// drop notes that mail waits no longer, nor is being sent.
+func (b *mailbox) drop(m *mail) {
+	b.bytes.Add(-int64(m.size()))
+	b.server.dropMail(m)
 }
 
 // take writes some of what waits, and reports whether there is more. What is large comes last: its
@@ -166,11 +171,10 @@ func (b *mailbox) take(out *replies) (large *mail, more bool, err error) {
 	for ; n < len(b.queue) && len(out.buf) < writeSize && large == nil; n++ {
 		m := b.queue[n]
 		m.write(out, b.subs.all() > 0)
-		b.bytes.Add(-int64(m.size()))
 		if m.isLarge() {
 			large = &m
 		} else {
-			b.server.dropMail(&m)
+			b.drop(&m)
 		}
 	}
 	clear(b.queue[:n])
@@ -242,7 +246,7 @@ func (c *client) passOn() error {
 			if err == nil {
 				err = c.write(large.Payload, writeSize)
 			}
-			c.server.dropMail(large)
+			c.box.drop(large)
 			if err == nil {
 				err = c.write([]byte("\r\n"), writeSize)
 			}

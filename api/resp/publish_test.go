@@ -225,3 +225,19 @@ func TestALargeMessageIsSentWhole(t *testing.T) {
 	two.expectMessages(fmt.Sprintf(`*4 "pmessage" "c*" "c" %q`, large), `*4 "pmessage" "c*" "c" "little"`)
 	p.expect("PING", "+PONG")
 }
+
+// TestALargeMessageIsItsReceiversWhileItIsSent: who is slow to take it holds it, and nobody else is closed for that.
+func TestALargeMessageIsItsReceiversWhileItIsSent(t *testing.T) {
+	s := &Server{}
+	box := &mailbox{server: s, subs: &subscriptions{}}
+	box.start()
+	box.put(mail{Message: embedded.Message{Channel: "c", Payload: make([]byte, largePayload)}})
+	large, more, err := box.take(&replies{})
+	if err != nil || more || large == nil || box.bytes.Load() < largePayload || s.mail.Load() < largePayload {
+		t.Errorf("taken: %v, more %v, %v; its receiver holds %d bytes of %d", large != nil, more, err, box.bytes.Load(),
+			s.mail.Load())
+	}
+	if box.drop(large); box.bytes.Load() != 0 || s.mail.Load() != 0 || s.held.Load() != 0 {
+		t.Errorf("when it is sent its receiver holds %d bytes of %d", box.bytes.Load(), s.mail.Load())
+	}
+}

@@ -494,7 +494,7 @@ func TestPrefixesCountAsHeld(t *testing.T) {
 	}
 	p.expect("CLIENT TRACKING OFF", "+OK")
 	p.expect("PING", "+PONG")
-	if n := holds(); n > 1<<20 {
+	if n := holds(); n > 3<<19 { // the buffer in which the last came may be there
 		t.Errorf("without prefixes it counts %d bytes", n)
 	}
 }
