@@ -125,6 +125,7 @@ func (p *Peer) changeClusterKey(ctx context.Context, without []string,
 type keyChange struct {
 	n       *network
 	without []string
+	mayFail []string // of those that were left out: they take part if they can
 	key     secret.Key
 	done    bool
 	states  map[string]KeyHost // by peer id
@@ -189,6 +190,7 @@ func (c *keyChange) retire(ctx context.Context) error {
 	if _, open := ring.Next(); open {
 		return ErrKeyChangeOpen
 	}
+	c.mayFail = c.without
 	c.without = c.n.keyless(ctx, c.without)
 	c.key = ring.InUse()
 	id := c.key.ClusterID()
@@ -242,6 +244,11 @@ func (c *keyChange) all(ctx context.Context, q keyRequest, state string) (
 		}
 		got, problems := c.n.tellAll(ctx, hosts, q)
 		for i, m := range hosts {
+			if problems[i] != nil && slices.Contains(c.mayFail, m.ID) {
+				c.without = append(c.without, m.ID)
+				c.note(m.ID, m.Label, KeyLeftOut, nil)
+				continue
+			}
 			c.note(m.ID, m.Label, state, problems[i])
 			answers[m.Label+" ("+m.ID+")"] = got[i]
 			ok = ok && problems[i] == nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -56,23 +55,38 @@ func allocated(info fs.FileInfo) int64 {
 	return info.Size()
 }
 
-// GiveBack gives what is in a directory to the directory's owner, if root has made any of it: a
-// service that runs as that owner could not open it.
+// GiveBack gives what root has made in a directory to the directory's owner: a service that runs as that owner
+// could not open it. It follows no link out of the directory, which another user may put there meanwhile.
 func GiveBack(dir string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	var owner unix.Stat_t
-	if err := unix.Stat(dir, &owner); err != nil {
-		return os.NewSyscallError("stat", err)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
 	}
-	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		var stat unix.Stat_t
-		if err == nil {
-			err = unix.Lstat(path, &stat)
+	defer root.Close()
+	stat := func(path string) (*syscall.Stat_t, error) {
+		info, err := root.Lstat(path)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil && (stat.Uid != owner.Uid || stat.Gid != owner.Gid) {
-			err = os.Lchown(path, int(owner.Uid), int(owner.Gid))
+		return info.Sys().(*syscall.Stat_t), nil
+	}
+	owner, err := stat(".")
+	if err != nil || owner.Uid == 0 {
+		return err
+	}
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		var file *syscall.Stat_t
+		if err == nil {
+			file, err = stat(path)
+		}
+		if err == nil && file.Uid == 0 && (d.IsDir() || file.Nlink == 1) {
+			err = root.Lchown(path, int(owner.Uid), int(owner.Gid))
+		}
+		if errors.Is(err, fs.ErrNotExist) { // a peer that was started meanwhile removed it
+			return nil
 		}
 		return err
 	})

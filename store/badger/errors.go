@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -83,7 +84,9 @@ var refusals = []syscall.Errno{
 }
 
 // isRefusal reports whether an error is one of those.
-func isRefusal(err error) bool { return saysOneOf(err, refusals...) }
+func isRefusal(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || saysOneOf(err, refusals...)
+}
 
 // refused is such an error with a clipped text.
 type refused struct {
