@@ -457,9 +457,10 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	if r.Parked() && len(r.wanted) > 0 { // nobody waits for a source
 		r.spoilFilling()
 	}
-	if r.passOn() || r.table.Tidy() {
+	if r.passOn() {
 		return true, nil
 	}
+	more = r.table.Tidy()
 	if r.saving == nil && !r.fills() && r.saveDue(now) {
 		r.freeze(now)
 	}
@@ -471,10 +472,10 @@ func (r *replica) maintain(now time.Time) (more bool, err error) {
 	}
 	if r.saving == nil {
 		r.cutLog(now)
-		return false, nil
+		return more, nil
 	}
 	if r.logs.Synced() < r.saving.next {
-		return false, nil
+		return more, nil
 	}
 	return true, r.saveSome()
 }

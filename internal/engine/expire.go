@@ -369,7 +369,7 @@ func (v *View) Now() time.Time { return v.wall.Add(v.clock.judges()) }
 // Right returns what the time is, as far as that is known.
 func (v *View) Right() time.Time { return v.wall.Add(v.clock.Ahead) }
 
-// Cleared implements dotted.Tx. In a view nothing is cleared.
+// Cleared implements dotted.Tx. Nobody removes anything in a view.
 func (v *View) Cleared(dotted.Address) bool { return false }
 
 // Timed reports whether any key may have an expiry.

@@ -715,8 +715,12 @@ func (tx *Tx) Clear(prefix dotted.Address) error {
 	return nil
 }
 
-// Cleared implements dotted.Tx.
-func (tx *Tx) Cleared(a dotted.Address) bool { return tx.g.clears.cover(a) }
+// Cleared implements dotted.Tx. A clear of everything does not count: as a rule little of what it hides is under
+// one name, and until it is swept each name that is removed would be a clear of its own.
+func (tx *Tx) Cleared(a dotted.Address) (cleared bool) {
+	tx.g.clears.over(a, func(list []*pendingClear) { cleared = cleared || list[0].prefix != "" })
+	return cleared
+}
 
 // save notes what a clear is about to change.
 func (tx *Tx) save(prefix dotted.Address) error {

@@ -217,6 +217,9 @@ func (c *cache) pack(hash uint64, r Record) {
 	}
 	young, key := c.packed[0], r.Key()
 	c.scratch = r.Pack(append(append(c.scratch[:0], make([]byte, lengths)...), key...))
+	if len(c.scratch) > 2*maxPacked { // Size does not count all, such as an address that is longer than its key
+		return
+	}
 	binary.LittleEndian.PutUint16(c.scratch, uint16(len(key)))
 	binary.LittleEndian.PutUint16(c.scratch[2:], uint16(len(c.scratch)-lengths-len(key)))
 	young.add(hash, key, c.scratch, min(pageBytes, c.limit/16))

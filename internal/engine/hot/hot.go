@@ -103,7 +103,7 @@ func NewTable(tree store.Snapshot, limit int64, unpack func(key, packed []byte) 
 }
 
 // SetLimit says how many bytes are kept of what the tree has, from now on. What is beyond a lower
-// limit is forgotten at once.
+// limit counts no more at once, and Tidy lets it go.
 func (t *Table) SetLimit(bytes int64) { t.kept.setLimit(int(bytes)) }
 
 // Find returns the newest version of a record, nil if memory has none. It is a deleted one if that
@@ -263,6 +263,7 @@ func (t *Table) Stored(r Record) {
 	if v.in != nil { // nothing came in its place
 		v.leaves, t.leaving = true, append(t.leaving, v)
 	}
+	t.tidy(2) // so no more is left of the last checkpoint than this one has
 	v.stored, v.in = true, nil
 	t.layers[1].bytes -= int64(r.Size())
 	if v.keep {
@@ -280,12 +281,14 @@ func (t *Table) Unseal(tree store.Snapshot) {
 
 // Tidy lets go some of what is no longer kept, which is found until then. It reports whether there
 // is more.
-func (t *Table) Tidy() (more bool) {
-	for _, v := range some(&t.left) {
+func (t *Table) Tidy() (more bool) { return t.tidy(tidied) }
+
+func (t *Table) tidy(most int) (more bool) {
+	for _, v := range some(&t.left, most) {
 		v.leaves = false
 		t.letGo(v)
 	}
-	for _, p := range some(&t.kept.forgotten) {
+	for _, p := range some(&t.kept.forgotten, most) {
 		if p.v != nil && !p.v.leaves {
 			t.letGo(p.v)
 		}
@@ -294,8 +297,8 @@ func (t *Table) Tidy() (more bool) {
 }
 
 // some takes some of a list, which is given up once it has none.
-func some[T any](all *[]T) []T {
-	n := min(len(*all), tidied)
+func some[T any](all *[]T, most int) []T {
+	n := min(len(*all), most)
 	out := (*all)[:n]
 	if *all = (*all)[n:]; len(*all) == 0 {
 		*all = nil

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -702,5 +703,40 @@ func TestWhatIsStoredIsFoundUntilTheTreeIsNewer(t *testing.T) {
 			t.Errorf("%s: it is found for ever", how)
 		}
 		table.Close()
+	}
+}
+
+// TestARecordWithALongKeyIsWhole also if it says that it is small.
+func TestARecordWithALongKeyIsWhole(t *testing.T) {
+	table := NewTable(&tree{}, 1<<20, unpack)
+	defer table.Close()
+	for i, size := range []int{10, 4000, 8000, 65_530, 65_536, 70_000, 300_000} {
+		key := strings.Repeat("k", size)
+		table.Put(&record{key: key, value: i, size: 100}, nil, true)
+		table.Seal().From("", func(r Record) bool { table.Stored(r); return true })
+		table.Unseal(&tree{})
+		for table.Tidy() {
+		}
+		r, _ := table.Find([]byte(key)).(*record)
+		if r == nil && size <= maxPacked || r != nil && (r.key != key || r.value != i) {
+			t.Errorf("with a key of %d bytes it is found: %v", size, r != nil)
+		}
+	}
+}
+
+// TestNoMoreIsLeftOfCheckpointsThanOneHas though nobody has time to tidy up.
+func TestNoMoreIsLeftOfCheckpointsThanOneHas(t *testing.T) {
+	const n = 500
+	table := NewTable(&tree{}, 1000, unpack)
+	defer table.Close()
+	for round := range 10 {
+		for i := range n {
+			table.Put(&record{key: fmt.Sprint(round, " ", i), size: 10}, nil, false)
+		}
+		table.Seal().From("", func(r Record) bool { table.Stored(r); return true })
+		table.Unseal(&tree{})
+		if left := table.kept.decoded.len; left > n {
+			t.Fatalf("%d are left after %d checkpoints of %d", left, round+1, n)
+		}
 	}
 }
