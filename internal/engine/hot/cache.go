@@ -70,7 +70,7 @@ func (c *cache) clear() {
 	c.home, c.young, c.old = &slot{layer: &layer{}}, generation{}, generation{}
 }
 
-// setLimit bounds what is kept. What is beyond a lower limit goes at once, as no record may come that would push it
+// setLimit bounds what is kept. What is beyond a lower limit counts no more at once, as no record may come that would push it
 // out: by whole generations, so that nobody waits for a look at each record, and packed ones first.
 func (c *cache) setLimit(limit int) {
 	was := c.limit

@@ -6,7 +6,8 @@ package hot
 // in two, so that nobody waits for more than that. In a segment a value stands where the last bits
 // of its hash say, or behind, before the next gap.
 //
-// It does not shrink: it takes up to 30 bytes for each of the most that were in it.
+// It does not shrink: it takes some 30 bytes for each of the most that were in it, and 45 where
+// segments have just been split.
 type index[V comparable] struct {
 	segments []*segment[V] // by the first bits of the hash; none at first
 	bits     uint8         // how many these are
