@@ -28,6 +28,14 @@
 // a sync fail may have ended, and left pages that the kernel calls clean and the disk has not
 // got.
 //
+// # What stands behind the end
+//
+// Where syncs come often, zeros are written ahead, some 256 KiB at a time. What is written in their
+// place changes neither the length of the file nor where it stands on the disk, so a sync of it is
+// one of the data alone, and none of the file system's journal (decision 73). No record is a run of
+// zeros: a reader takes them for torn, and Open cuts them off. So does Close, and who begins the
+// next segment: there they would be damage.
+//
 // # Locks
 //
 // dropping, appending, syncing and mu are taken in this order, each by who changes what it guards.
@@ -66,7 +74,16 @@ const (
 	maxSize = 1 << 30
 	// keptBuffer is how large a buffer an Append may leave to the next, in bytes.
 	keptBuffer = 4 << 20
+	// reserveShare of a segment is how many zeros are written ahead, and oftenShare of these what
+	// is synced at once at most, where that is done: where more is, each sync costs little beside
+	// what it writes.
+	reserveShare = 64
+	oftenShare   = 16
+	maxReserve   = 256 << 10
 )
+
+// zeros are what is written ahead.
+var zeros [maxReserve]byte
 
 // Options are the choices of whoever opens a log. The zero value is a good one.
 type Options struct {
@@ -82,9 +99,10 @@ type Options struct {
 
 // Log is a store.Log in a directory.
 type Log struct {
-	dir  directory
-	size store.Position // of a segment
-	torn int64
+	dir     directory
+	size    store.Position // of a segment
+	reserve store.Position // how many zeros are written ahead
+	torn    int64
 
 	dropping  sync.Mutex
 	appending sync.Mutex
@@ -98,14 +116,16 @@ type Log struct {
 	last     file       // of the last segment; changed by who holds appending and syncing as well
 	next     store.Position
 	synced   store.Position
-	failed   error // why the log takes nothing more
+	reserved store.Position // up to where the file reaches, if that is beyond next; changed with appending held
+	often    bool           // little is synced at once
+	failed   error          // why the log takes nothing more
 	closed   bool
 }
 
 var _ store.Log = (*Log)(nil)
 
 // Torn returns how many bytes Open cut off behind the last whole record: writes that a crash
-// interrupted. None of them was synced.
+// interrupted, of which none was synced, and what was written ahead.
 func (l *Log) Torn() int64 { return l.torn }
 
 // Append implements store.Log. It copies the records into a buffer and writes that.
@@ -138,7 +158,37 @@ func (l *Log) append(records [][]byte, mayWait bool) (first, next store.Position
 	if _, err := l.last.WriteAt(buffer, s.offset(first)); err != nil {
 		return 0, 0, l.undo(err, mayWait)
 	}
+	l.writeAhead(s, first+size)
 	return first, first + size, l.publish(first + size)
+}
+
+// writeAhead writes zeros behind what was written last, if that has reached the end of the file.
+// Who has no room for them goes without. It is called with appending held.
+func (l *Log) writeAhead(s segment, end store.Position) {
+	l.mu.Lock()
+	n := min(l.reserve, s.base+l.size-min(end, s.base+l.size))
+	wanted := l.often && end > l.reserved
+	l.mu.Unlock()
+	if !wanted || n == 0 {
+		return
+	}
+	written, _ := l.last.WriteAt(zeros[:n], s.offset(end)) // an error comes again with what is written next, or synced
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reserved = end + store.Position(written)
+}
+
+// trim cuts off what was written ahead, and reports whether there was any. It is called with appending held.
+func (l *Log) trim() (cut bool, err error) {
+	l.mu.Lock()
+	used := headerSize + int64(l.next-l.segments[len(l.segments)-1].base)
+	cut = l.reserved > l.next
+	l.reserved = 0
+	l.mu.Unlock()
+	if cut {
+		err = l.last.Truncate(used)
+	}
+	return cut, err
 }
 
 // AppendParts implements store.Log. It writes each part as it is.
@@ -258,6 +308,9 @@ func (l *Log) clean() error {
 	if err := l.last.Truncate(headerSize + int64(used)); err != nil {
 		return l.fail(err)
 	}
+	l.mu.Lock()
+	l.reserved = 0
+	l.mu.Unlock()
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	l.spoiled = false
@@ -268,7 +321,15 @@ func (l *Log) clean() error {
 func (l *Log) roll() (segment, error) {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
-	if err := l.sync(); err != nil {
+	cut, err := l.trim()
+	if err != nil {
+		return segment{}, l.fail(err)
+	}
+	sync := l.sync
+	if cut { // also if no record is to be synced
+		sync = l.flush
+	}
+	if err := sync(); err != nil {
 		return segment{}, err
 	}
 	s, f, err := begin(l.dir, l.Next())
@@ -361,6 +422,7 @@ func (l *Log) flush() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.often = reached-l.synced <= l.reserve/oftenShare
 	l.synced = reached
 	return nil
 }
@@ -419,7 +481,7 @@ func (l *Log) Synced() store.Position {
 func (l *Log) Size() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int64(l.next-l.segments[0].base) + int64(len(l.segments)*headerSize)
+	return int64(max(l.next, l.reserved)-l.segments[0].base) + int64(len(l.segments)*headerSize)
 }
 
 // Close implements store.Log. After a failure it syncs nothing: whoever was told of it knows that
@@ -437,6 +499,9 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	if closed {
 		return nil
+	}
+	if err == nil && !failed {
+		_, err = l.trim() // if that is not durable, Open does it
 	}
 	if err == nil && !failed {
 		err = l.sync()

@@ -83,6 +83,7 @@ func (m onDisk) Open() (store.Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.reserve = 4 * testSize
 	return l, nil
 }
 

@@ -46,6 +46,7 @@ func open(dir directory, opts Options) (*Log, error) {
 	if l.size == 0 {
 		l.size = defaultSize
 	}
+	l.reserve = min(l.size/reserveShare, maxReserve)
 	var err error
 	if l.segments, err = findSegments(dir); err != nil {
 		return nil, unreadable(err)

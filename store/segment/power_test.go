@@ -294,6 +294,7 @@ func (w *powerWorld) open(t *rapid.T) {
 	if w.log, err = open(w.disk, Options{SegmentSize: testSize, Synced: w.known}); err != nil {
 		t.Fatal(err)
 	}
+	w.log.reserve = rapid.SampledFrom([]store.Position{0, testSize / 4, 4 * testSize}).Draw(t, "written ahead")
 }
 
 // append appends records, of which each is another, so that what comes back from the dead is seen.
