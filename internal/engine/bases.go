@@ -92,7 +92,7 @@ func (r *replica) hold(d *delta.Delta) {
 func (r *replica) holdTable(t delta.Table) {
 	r.bases.Hold(t)
 	key := numbered(prefixBase, uint64(len(r.bases.Tables())))
-	r.table.put(&item{key: string(key), value: encodeTable(key, t)}, nil)
+	r.table.put(recordItem(string(key), body{value: encodeTable(key, t)}), nil)
 	for _, b := range t.Bases {
 		if n := r.seen[b.Replica]; n > 0 && !r.list(b.Replica, n, r.heads[b.Replica]) {
 			delete(r.gained, b.Replica) // what was gained with this has the base's dot

@@ -260,16 +260,16 @@ func (w *treeWriter) item(it *item) error {
 			return err
 		}
 	}
-	if it.address == "" || it.Vacant() {
+	if it.address() == "" || it.Vacant() {
 		w.add(w.key(it.key), it.record(), it.Vacant())
 	}
-	if it.address != "" {
+	if it.address() != "" {
 		if err := w.cell(it, owed.split); err != nil {
 			return err
 		}
 	}
 	if it.before != nil {
-		w.r.derives.derive(it.address, *it.before, it.cell).index(func(key []byte, live bool) {
+		w.r.derives.derive(it.address(), *it.before, it.cell).index(func(key []byte, live bool) {
 			w.add(key, nil, !live)
 		})
 	}
@@ -350,7 +350,7 @@ func (w *treeWriter) cell(it *item, split bool) error {
 	}
 	anew := 0
 	if len(it.cell) > 0 {
-		record, more := encodeCell(key, it.address, it.cell, old.generation+1)
+		record, more := encodeCell(key, it.address(), it.cell, old.generation+1)
 		for i, part := range more {
 			w.set(partKey(key, old.generation+1, i), part)
 		}

@@ -290,10 +290,10 @@ func (g *group) putClears() {
 			continue
 		}
 		key := numbered(prefixClear, p.number)
-		r.table.put(&item{key: string(key), value: encodeClear(key, p)}, nil)
+		r.table.put(recordItem(string(key), body{value: encodeClear(key, p)}), nil)
 		if r.uses[p.seen.number]++; r.uses[p.seen.number] == 1 {
 			key := numbered(prefixSeen, p.seen.number)
-			r.table.put(&item{key: string(key), value: encodeSeen(key, p.seen.vector)}, nil)
+			r.table.put(recordItem(string(key), body{value: encodeSeen(key, p.seen.vector)}), nil)
 		}
 		r.sawLast[p.replica] = p.seen
 	}
@@ -301,12 +301,12 @@ func (g *group) putClears() {
 
 // dropClear deletes the record of a clear, and with the last that saw it that of what it saw.
 func (r *replica) dropClear(p *pendingClear) {
-	r.table.put(&item{key: string(numbered(prefixClear, p.number))}, nil)
+	r.table.put(recordItem(string(numbered(prefixClear, p.number)), body{}), nil)
 	if r.uses[p.seen.number]--; r.uses[p.seen.number] > 0 {
 		return
 	}
 	delete(r.uses, p.seen.number)
-	r.table.put(&item{key: string(numbered(prefixSeen, p.seen.number))}, nil)
+	r.table.put(recordItem(string(numbered(prefixSeen, p.seen.number)), body{}), nil)
 	if r.sawLast[p.replica] == p.seen {
 		delete(r.sawLast, p.replica)
 	}
@@ -370,7 +370,7 @@ func (r *replica) loadClears() error {
 	// A checkpoint that was interrupted may have written what clears saw, and not the clears.
 	return snap.ScanKeys([]byte{prefixSeen}, []byte{prefixSeen + 1}, func(key []byte) bool {
 		if r.uses[numberOf(key)] == 0 {
-			r.table.put(&item{key: string(key)}, nil)
+			r.table.put(recordItem(string(key), body{}), nil)
 		}
 		return true
 	})

@@ -83,7 +83,7 @@ func (g *group) derivedCount(n *countState, items []*item) []*item {
 		s := g.sums[n.at.Key()] // which changed with the string
 		s.now.Sole, s.dirty = sole, true
 	}
-	it := &item{value: n.encode(g.clears.newest), sums: &sums{asOf: g.clears.newest}}
+	it := recordItem("", body{value: n.encode(g.clears.newest), sums: &sums{asOf: g.clears.newest}})
 	switch {
 	case it.value != nil:
 		it.sums.count = n.told()
@@ -207,7 +207,7 @@ func (g *group) countAt(a dotted.Address, near *near) (at string, stored *sums, 
 // at; nil if there is none.
 func (g *group) heldAt(at []byte) *cellState {
 	if it := g.r.table.find(at); it != nil {
-		return g.holdItem(it.address, it)
+		return g.holdItem(it.address(), it)
 	}
 	return nil
 }

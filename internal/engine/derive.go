@@ -155,7 +155,7 @@ func (m *moment) changes() []entryChange {
 			if newest, _ := m.shot.Get(it.key).(*item); newest != nil {
 				now = newest // what is sealed has one above it
 			}
-			m.derives.derive(it.address, *it.before, now.cell).index(func(key []byte, comes bool) {
+			m.derives.derive(it.address(), *it.before, now.cell).index(func(key []byte, comes bool) {
 				live[string(key)] = comes
 			})
 		})
@@ -420,7 +420,7 @@ func (g *group) plan(changed []*cellState) (root antientropy.Fingerprint) {
 // stores returns what is known of what the stored cell adds to the tree.
 func (c *cellState) stores() (s share) {
 	if c.was != nil {
-		s = c.was.share
+		s = c.was.share()
 	}
 	s.whole = s.whole || len(c.stored) == 0
 	return s

@@ -134,8 +134,8 @@ func (d *due) inMemory(fn func(dotted.Address) bool) (more bool) {
 	more = true
 	d.view.shot.Due(d.now, func(rec hot.Record) bool {
 		it := rec.(*item)
-		if !d.own[it.address] && d.passed(d.clears.hide(it.address, it.cell)) {
-			more = fn(it.address)
+		if !d.own[it.address()] && d.passed(d.clears.hide(it.address(), it.cell)) {
+			more = fn(it.address())
 		}
 		return more
 	})
@@ -207,7 +207,7 @@ func (v *View) addressOf(place string) (a dotted.Address, err error) {
 	var failed error
 	err = v.records(key, append(bytes.Clone(key), 0), func(key []byte, it *item, value []byte) bool {
 		if it != nil {
-			a = it.address
+			a = it.address()
 		} else {
 			a, _, failed = decodeCell(v.shot.Tree(), bytes.Clone(key), bytes.Clone(value))
 		}

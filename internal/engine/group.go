@@ -171,7 +171,7 @@ func (g *group) held(a dotted.Address) *cellState {
 		g.last = c
 		return c
 	}
-	if n := g.nearShare(a); n != nil && n.share != nil && n.share.address == a {
+	if n := g.nearShare(a); n != nil && n.share != nil && n.share.address() == a {
 		if it := g.nearItem(n.share); it != nil {
 			return g.holdItem(a, it)
 		}
@@ -283,7 +283,7 @@ func (g *group) sumsAt(key []byte, read func(n *sums, record []byte) error) (at 
 	}
 	at = string(key)
 	if record != nil || key[0] == prefixCount { // of a key that is not there something is written next
-		g.r.table.Keep(&item{key: at, value: record, sums: n})
+		g.r.table.Keep(recordItem(at, body{value: record, sums: n}))
 	}
 	return at, n, nil
 }
@@ -360,7 +360,7 @@ func (g *group) derived() (items []*item) {
 		if !s.dirty || g.sums[s.name] != s {
 			return
 		}
-		it := &item{key: s.at(), value: encodeSummary([]byte(s.at()), s.name, s.now, g.clears.newest)}
+		it := recordItem(s.at(), body{value: encodeSummary([]byte(s.at()), s.name, s.now, g.clears.newest)})
 		it.unborn = g.unborn(s.sums != nil && s.sums.none)
 		if it.sums = (&sums{asOf: g.clears.newest, none: it.value == nil}); it.value != nil {
 			it.sums.summary = s.now
@@ -599,7 +599,7 @@ func (tx *Tx) Element(container dotted.Address, name string) (dotted.Cell, error
 		g.at = dotted.AppendName(append(append(g.at[:0], prefixCell), container...), name)
 		if it := g.r.table.find(g.at); it != nil && len(g.at) <= dotted.MaxPlain { // else its place is another
 			g.r.spend(workCell + workOf(len(g.at)+weightOf(it.cell)))
-			return g.clears.hide(it.address, it.cell), nil
+			return g.clears.hide(it.address(), it.cell), nil
 		}
 	}
 	return tx.Cell(container.Name(name))

@@ -176,13 +176,13 @@ func (ls *listings) grew(bytes int) {
 
 // changed takes the new state of a cell.
 func (ls *listings) changed(it *item) {
-	l := ls.find(it.address)
+	l := ls.find(it.address())
 	if l == nil {
 		return
 	}
 	before := l.bytes
-	if l.state == listingMade && it.key[1:] == string(it.address) {
-		l.set(listedCell{it.address, slices.Clone(it.cell)}) // a part of the item else
+	if l.state == listingMade && it.key[1:] == string(it.address()) {
+		l.set(listedCell{it.address(), slices.Clone(it.cell)}) // a part of the item else
 		if l.isLittle() {
 			ls.grew(max(l.bytes-before, 0))
 			return

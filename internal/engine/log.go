@@ -494,7 +494,7 @@ func readDeltas(r *wire.Reader, limit int) (deltas []*delta.Delta, err error) {
 func readDerived(r *wire.Reader, limit int) (derived []*item) {
 	n := r.Array(limit) / 3
 	for i := 0; i < n && r.Err() == nil; i++ {
-		it := &item{key: r.String(store.MaxKey)}
+		it := recordItem(r.String(store.MaxKey), body{})
 		gone := r.Bool()
 		if value := r.Bytes(store.MaxValue); !gone {
 			it.value = append([]byte{}, value...)

@@ -322,7 +322,7 @@ func keyBytes(key []byte) int {
 // was cleared.
 func (v *View) seesString(key []byte, it *item) (a dotted.Address, seen bool, err error) {
 	if a = dotted.Address(key[1:]); it != nil {
-		a = it.address
+		a = it.address()
 	} else if _, _, whole := a.CutName(); !whole {
 		if a, err = v.addressAt(bytes.Clone(key)); err != nil {
 			return "", false, err

@@ -138,7 +138,7 @@ func (g *group) readNode(st *orderState, number uint64) (*order.Node, error) {
 	n, err := decodeNode(g.at, record)
 	if err == nil {
 		g.r.spend(workOf(n.Bytes()))
-		g.r.table.Keep(&item{key: string(g.at), node: n})
+		g.r.table.Keep(recordItem(string(g.at), body{node: n}))
 	}
 	return n, err
 }
@@ -276,7 +276,7 @@ func (g *group) loggedOrders() (items []*item) {
 				size += len(ops[n].key)
 			}
 			l := loggedOrder{st.at, g.clears.newest, fresh, st.generation, ops[:n]}
-			items = append(items, &item{key: string(key), value: l.encode(key)})
+			items = append(items, recordItem(string(key), body{value: l.encode(key)}))
 			ops, more = ops[n:], n < len(ops)
 		}
 	}
@@ -298,16 +298,16 @@ func (g *group) putOrder(st *orderState, asOf uint64) {
 			return
 		}
 		key := appendNode(nil, st.at, st.generation, number)
-		g.r.table.put(&item{key: string(key), node: n}, nil)
+		g.r.table.put(recordItem(string(key), body{node: n}), nil)
 	})
 	key := place(prefixOrder, st.at)
 	root := &orderRoot{st.tree.Shape, st.generation}
 	switch {
 	case st.tree.Height > 0:
-		it := &item{key: string(key), value: encodeOrder(key, st.at, root, asOf), sums: &sums{order: root, asOf: asOf}}
+		it := recordItem(string(key), body{value: encodeOrder(key, st.at, root, asOf), sums: &sums{order: root, asOf: asOf}})
 		g.r.table.put(it, nil)
 	case st.stored:
-		g.r.table.put(&item{key: string(key)}, nil)
+		g.r.table.put(recordItem(string(key), body{}), nil)
 	}
 }
 
@@ -400,7 +400,7 @@ func (g *group) dropNodes(container dotted.Address) error {
 		return true
 	})
 	for _, key := range left {
-		g.r.table.put(&item{key: key}, nil)
+		g.r.table.put(recordItem(key, body{}), nil)
 	}
 	return err
 }

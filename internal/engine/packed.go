@@ -22,30 +22,33 @@ const (
 
 // Pack appends an item that the tree has, which is not vacant, beside its key: to memory alone, so that it has no check.
 func (it *item) Pack(b []byte) []byte {
+	a := it.address()
 	switch {
+	case a != "":
 	case it.node != nil:
 		return append(append(b, packedNode), it.record()...)
-	case it.address == "":
+	default:
 		return append(append(b, packedValue), it.value...)
 	}
-	kind := byte(packedCell)
-	if string(it.address) != it.key[1:] {
+	kind, named := byte(packedCell), it.body != nil
+	if named {
 		kind = packedNamed
 	}
 	if it.lone {
 		kind |= packedLone
 	}
-	shared := it.share.located && it.share.whole
+	adds := it.share()
+	shared := adds.located && adds.whole
 	if shared {
 		kind |= packedShare
 	}
 	if b = append(b, kind); shared {
-		b = binary.LittleEndian.AppendUint16(b, it.share.leaf)
-		b = binary.LittleEndian.AppendUint64(b, it.share.sum.Hi)
-		b = binary.LittleEndian.AppendUint64(b, it.share.sum.Lo)
+		b = binary.LittleEndian.AppendUint16(b, adds.leaf)
+		b = binary.LittleEndian.AppendUint64(b, adds.sum.Hi)
+		b = binary.LittleEndian.AppendUint64(b, adds.sum.Lo)
 	}
-	if string(it.address) != it.key[1:] {
-		b = append(binary.AppendUvarint(b, uint64(len(it.address))), it.address...)
+	if named {
+		b = append(binary.AppendUvarint(b, uint64(len(a))), a...)
 	}
 	for _, e := range it.cell {
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.Dot.Replica))
@@ -57,7 +60,6 @@ func (it *item) Pack(b []byte) []byte {
 
 // unpackItem returns the item that was packed.
 func unpackItem(key, packed []byte) hot.Record {
-	it := &item{key: string(key)}
 	b := bytes.Clone(packed) // payloads are parts of it
 	kind := b[0]
 	b = b[1:]
@@ -71,25 +73,24 @@ func unpackItem(key, packed []byte) hot.Record {
 		part, b = b[:n:n], b[n:]
 		return part
 	}
-	it.lone = kind&packedLone != 0
+	switch kind {
+	case packedValue:
+		return recordItem(string(key), body{value: b})
+	case packedNode:
+		n, err := decodeNode(key, b)
+		if err != nil { // it rotted in memory
+			return recordItem(string(key), body{value: b})
+		}
+		return recordItem(string(key), body{node: n})
+	}
+	it := &item{key: string(key), lone: kind&packedLone != 0}
 	if kind&packedShare != 0 {
 		sum := antientropy.Fingerprint{Hi: binary.LittleEndian.Uint64(b[2:]), Lo: binary.LittleEndian.Uint64(b[10:])}
-		it.share = share{leaf: binary.LittleEndian.Uint16(b), located: true, whole: true, sum: sum}
+		it.adds(moved{}, share{leaf: binary.LittleEndian.Uint16(b), located: true, whole: true, sum: sum})
 		b = b[18:]
 	}
-	switch kind &^ (packedShare | packedLone) {
-	case packedValue:
-		it.value = b
-		return it
-	case packedNode:
-		if it.node, _ = decodeNode(key, b); it.node == nil { // it rotted in memory
-			it.value = b
-		}
-		return it
-	case packedCell:
-		it.address = dotted.Address(it.key[1:])
-	case packedNamed:
-		it.address = dotted.Address(take())
+	if kind&^(packedShare|packedLone) == packedNamed {
+		it.body = &body{named: dotted.Address(take())}
 	}
 	for it.cell = it.single[:0]; len(b) > 0; {
 		e := dotted.Entry{}

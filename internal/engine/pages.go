@@ -123,7 +123,7 @@ const movedBytes = 24
 
 // note has the change of a cell written with the batch that has it now.
 func (w *treeWriter) note(it *item) {
-	if m := it.moved; it.address != "" && (m.born != 0 || !m.sum.IsZero()) {
+	if m := it.moved(); it.address() != "" && (m.born != 0 || !m.sum.IsZero()) {
 		w.moved = append(w.moved, m)
 	}
 }

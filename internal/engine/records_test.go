@@ -240,7 +240,7 @@ func TestALogRecordIsStoredAsItEverWas(t *testing.T) {
 		{Kind: delta.OpPut, Address: cellAt("key"), Payload: []byte("\x01x"), Removes: []crdt.Dot{{Replica: 7, Counter: 3}}},
 	}}
 	root := antientropy.Fingerprint{Hi: 1, Lo: 2}
-	derived := []*item{{key: "k1", value: []byte("v")}, {key: "k2"}}
+	derived := []*item{recordItem("k1", body{value: []byte("v")}), recordItem("k2", body{})}
 	table := delta.Table{Dot: crdt.Dot{Replica: 8, Counter: 2}, Bases: []delta.Base{{Replica: 9, Last: 1, Head: 5}}}
 	taken := flip{session: 3, seen: crdt.VersionVector{8: 2}, heads: delta.Heads{8: 4}, tables: []delta.Table{table},
 		upTo: []byte("s1")}

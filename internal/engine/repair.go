@@ -118,7 +118,7 @@ func (p *Pinned) Leaf(leaf int, beyond dotted.Address,
 // at returns the cell that the tree's index says is stored at key.
 func (v *View) at(key []byte) (dotted.Address, dotted.Cell, error) {
 	if it := v.item(key); it != nil && !it.Vacant() {
-		return it.address, it.cell, nil
+		return it.address(), it.cell, nil
 	} else if it != nil {
 		return "", nil, damaged(key, errNoCell)
 	}

@@ -229,7 +229,7 @@ func (s *sweepStep) sweepSums(at *sweep) error {
 			return false
 		}
 		if void {
-			s.sums = append(s.sums, &item{key: string(key)})
+			s.sums = append(s.sums, recordItem(string(key), body{}))
 		}
 		at.from = append(bytes.Clone(key), 0)
 		s.look(workOp)

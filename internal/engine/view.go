@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerd/peerd/antientropy"
 	"github.com/peerd/peerd/crdt"
 	"github.com/peerd/peerd/internal/delta"
 	"github.com/peerd/peerd/internal/dotted"
@@ -18,21 +19,76 @@ import (
 // it.
 
 // item is one record as memory has it. It does not change: a later one takes its place.
+//
+// There is one for each cell that is touched, and in a processor's cache there is room for few: so
+// it has nothing that can be computed, or that only few need.
 type item struct {
 	hot.Version
-	key     string
-	address dotted.Address  // of a cell; empty for another record
-	cell    dotted.Cell     // one without entries is to be deleted
-	single  [1]dotted.Entry // where that stands, if it has one
-	value   []byte          // of another record; nil if it is to be deleted
-	node    *order.Node     // of an order, instead of the value
-	sums    *sums           // in the value, as far as that was decoded
-	owed    *owed           // what is to be written with it; nil if that is nothing
-	moved   moved           // of a cell: what changes in the sums over all cells when the tree gets it
-	share   share           // of a cell
-	before  *dotted.Cell    // of a cell: the state whose index entries the tree has, its dots alone; nil: those are its own
-	lone    bool            // of a string's own cell: its key is known to be lone. Only the owner looks
-	unborn  bool            // the tree has nothing of it, nor gets that before this version. Only the owner looks
+	key    string
+	*body                  // of another record than a cell's, or of a cell whose place does not say its address; else nil
+	cell   dotted.Cell     // one without entries is to be deleted
+	single [1]dotted.Entry // where that stands, if it has one
+	owed   *owed           // what is to be written with it; nil if that is nothing
+	before *dotted.Cell    // of a cell: the state whose index entries the tree has, its dots alone; nil: those are its own
+
+	// See moved and share.
+	change, sum    antientropy.Fingerprint
+	leaf           uint16
+	born           int8
+	located, whole bool
+
+	lone   bool // of a string's own cell: its key is known to be lone. Only the owner looks
+	unborn bool // the tree has nothing of it, nor gets that before this version. Only the owner looks
+}
+
+// body is what few items have.
+type body struct {
+	value []byte         // of another record than a cell's; nil if it is to be deleted
+	node  *order.Node    // of an order, instead of the value
+	sums  *sums          // in the value, as far as that was decoded
+	named dotted.Address // of a cell
+}
+
+// cellItem returns the item of a cell.
+func cellItem(key string, a dotted.Address, c dotted.Cell) *item {
+	it := &item{key: key, cell: c}
+	if key[1:] != string(a) {
+		it.body = &body{named: a}
+	}
+	return it
+}
+
+// recordItem returns the item of another record.
+func recordItem(key string, of body) *item {
+	it := &struct { // allocated together
+		item
+		of body
+	}{item{key: key}, of}
+	it.body = &it.of
+	return &it.item
+}
+
+// address returns that of a cell; empty for another record.
+func (it *item) address() dotted.Address {
+	switch {
+	case it.body != nil:
+		return it.named
+	case it.key == "" || it.key[0] != prefixCell:
+		return ""
+	}
+	return dotted.Address(it.key[1:])
+}
+
+// moved returns what changes in the sums over all cells when the tree gets the cell.
+func (it *item) moved() moved { return moved{it.change, it.leaf, it.born} }
+
+// share returns what the cell adds to the tree.
+func (it *item) share() share { return share{it.leaf, it.located, it.whole, it.sum} }
+
+// adds sets both, whose leaf is the same.
+func (it *item) adds(m moved, s share) {
+	it.change, it.born = m.sum, m.born
+	it.leaf, it.located, it.whole, it.sum = s.leaf, s.located, s.whole, s.sum
 }
 
 // sums are what a record of sums holds, over a key or a string.
@@ -61,7 +117,8 @@ type deadBlob struct {
 
 // About how many bytes an item takes beside its key and payloads, and sums that are decoded.
 const (
-	itemOverhead = 240
+	itemOverhead = 192
+	bodyBytes    = 64
 	sumsBytes    = 100
 )
 
@@ -70,12 +127,15 @@ func (it *item) Key() string { return it.key }
 
 // Size returns about how many bytes of memory the item takes.
 func (it *item) Size() int {
-	bytes := itemOverhead + len(it.key) + len(it.value) + weightOf(it.cell) +
-		24*(len(it.owes().fresh)+len(it.owes().dead))
+	bytes := itemOverhead + len(it.key) + weightOf(it.cell) + 24*(len(it.owes().fresh)+len(it.owes().dead))
 	if it.before != nil {
 		bytes += entryBytes * len(*it.before)
 	}
-	if it.address == "" { // whether they are decoded changes
+	if it.body == nil {
+		return bytes
+	}
+	bytes += bodyBytes + len(it.value) + len(it.named)
+	if it.named == "" { // whether they are decoded changes
 		bytes += sumsBytes
 	}
 	if it.node != nil {
@@ -86,7 +146,7 @@ func (it *item) Size() int {
 
 // Due returns when what an expiry is of ends.
 func (it *item) Due() int64 {
-	if !it.address.IsExpiry() {
+	if !it.address().IsExpiry() {
 		return dotted.Never
 	}
 	return indexed(it.cell)
@@ -108,15 +168,18 @@ func (it *item) owe() *owed {
 
 // Vacant implements hot.Record: the tree is to have no record.
 func (it *item) Vacant() bool {
-	if it.address != "" {
+	if it.address() != "" {
 		return len(it.cell) == 0
 	}
 	return it.value == nil && it.node == nil
 }
 
-// record returns what the tree has, or is to have, of an item that is not a cell's.
+// record returns what the tree has, or is to have, of an item that is not a cell's; nil of a cell's.
 func (it *item) record() []byte {
-	if it.node != nil {
+	switch {
+	case it.body == nil:
+		return nil
+	case it.node != nil:
 		return encodeNode([]byte(it.key), it.node)
 	}
 	return it.value
@@ -124,21 +187,24 @@ func (it *item) record() []byte {
 
 // item returns the item of a cell that changed from what is stored.
 func (g *group) item(c *cellState) *item {
-	it := &item{key: c.key, address: c.address, cell: c.now, moved: c.moved, share: c.share}
+	it := cellItem(c.key, c.address, c.now)
+	it.adds(c.moved, c.share)
 	it.unborn = g.unborn(len(c.stored) == 0)
 	if len(c.now) == 1 {
 		it.single[0] = c.now[0]
 		it.cell = it.single[:]
 	}
 	if c.was != nil {
-		it.lone, it.address = c.was.lone, c.was.address // a part of the key
+		it.lone = c.was.lone
 	}
 	if isSplit(c.stored) || isSplit(c.now) {
 		it.owe().split = true
 	}
 	if g.storing(c).indexed() {
-		before := withoutPayloads(c)
-		it.before = &before
+		if it.before = &noCell; len(c.stored) > 0 {
+			before := withoutPayloads(c)
+			it.before = &before
+		}
 	}
 	difference(c.stored, c.now, func(e dotted.Entry, live bool) {
 		switch {
@@ -176,11 +242,14 @@ func (g *group) put(c *cellState) {
 func (g *group) keep() {
 	for _, c := range g.loaded {
 		if c.read && !c.gone {
-			c.was = &item{key: c.key, address: c.address, cell: c.stored}
+			c.was = cellItem(c.key, c.address, c.stored)
 			g.r.table.Keep(c.was)
 		}
 	}
 }
+
+// noCell is what was stored before a cell is born. It must not be changed.
+var noCell dotted.Cell
 
 // withoutPayloads returns what is stored of a cell without its payloads, but for those that an
 // index asks for.
@@ -202,8 +271,9 @@ func (it *item) Supersede(r hot.Record) {
 	if !before.Sealed() {
 		it.unborn = before.unborn
 	}
-	if before.address != "" && !before.Sealed() { // else the tree gets that before this one
-		it.moved = it.moved.after(before.moved)
+	if before.address() != "" && !before.Sealed() { // else the tree gets that before this one
+		m := it.moved().after(before.moved())
+		it.change, it.born = m.sum, m.born
 		if before.before != nil {
 			it.before = before.before
 		}
@@ -255,10 +325,11 @@ func (t table) put(it, found *item) {
 	if found != nil {
 		last = found
 	}
-	if it.address != "" {
+	cell := it.address() != ""
+	if cell {
 		t.lists.changed(it)
 	}
-	t.Put(it, last, it.address != "" || it.sums != nil || it.node != nil)
+	t.Put(it, last, cell || it.sums != nil || it.node != nil)
 }
 
 // find returns what memory has at a key; nil if that is nothing.
@@ -475,7 +546,11 @@ func (v *View) overlaid(start, end []byte,
 			return true
 		}
 		key = append(key[:0], it.key...)
-		stopped = !fn(key, it, it.value)
+		var value []byte
+		if it.body != nil { // a node is no record that anybody looks for so
+			value = it.value
+		}
+		stopped = !fn(key, it, value)
 		return !stopped
 	}
 	err := scan(start, end, func(key, value []byte) bool {
@@ -541,7 +616,7 @@ func (v *View) scanStored(prefix, beyond dotted.Address,
 // cellOf returns a cell that records has found.
 func (v *View) cellOf(key []byte, it *item, value []byte) (dotted.Address, dotted.Cell, error) {
 	if it != nil {
-		return it.address, it.cell, nil
+		return it.address(), it.cell, nil
 	}
 	// The key and value are the store's: the cell needs copies, since it points into them.
 	both := append(append(make([]byte, 0, len(key)+len(value)), key...), value...)

@@ -112,20 +112,20 @@ func (c *cache) unpacked(hash uint64, key []byte) Record {
 		_, body := p.record(at)
 		r := c.unpack(key, body)
 		v := r.version()
-		v.of, v.stored = r, true
+		v.of, v.stored, v.hash = r, true, hash
 		p.at.remove(hash, at)
-		c.add(hash, v)
+		c.add(v)
 		return r
 	}
 	return nil
 }
 
 // add keeps a record as it is, which is not decoded so far.
-func (c *cache) add(hash uint64, v *Version) {
+func (c *cache) add(v *Version) {
 	if !c.fits(v.of) {
 		return
 	}
-	c.decoded.put(hash, v, nil)
+	c.decoded.put(v.hash, v, nil)
 	c.enter(v)
 }
 
@@ -173,9 +173,8 @@ func (c *cache) age(came, full int) {
 		if p.v == nil {
 			continue
 		}
-		hash := c.hash(p.v.of.Key())
-		if c.pack(hash, p.v.of); !p.v.leaves {
-			c.decoded.remove(hash, p.v)
+		if c.pack(p.v.of); !p.v.leaves {
+			c.decoded.remove(p.v.hash, p.v)
 		}
 	}
 }
@@ -202,7 +201,7 @@ func (c *cache) drop(hash uint64, key string, last *Version) (was bool) {
 // stored keeps a record that the tree has now, and that is decoded.
 func (c *cache) stored(r Record) {
 	if r.Size() <= maxPacked || r.Vacant() {
-		c.pack(c.hash(r.Key()), r)
+		c.pack(r)
 	} else if c.fits(r) {
 		c.enter(r.version())
 	}
@@ -210,8 +209,9 @@ func (c *cache) stored(r Record) {
 
 // pack keeps a record packed. That nothing is there anybody can find out again: of what comes and goes under
 // names of its own, as in a queue, all that ever was would be kept.
-func (c *cache) pack(hash uint64, r Record) {
-	r.version().in = nil
+func (c *cache) pack(r Record) {
+	v := r.version()
+	v.in = nil
 	if r.Size() > maxPacked || c.limit <= 0 || r.Vacant() {
 		return
 	}
@@ -222,7 +222,7 @@ func (c *cache) pack(hash uint64, r Record) {
 	}
 	binary.LittleEndian.PutUint16(c.scratch, uint16(len(key)))
 	binary.LittleEndian.PutUint16(c.scratch[2:], uint16(len(c.scratch)-lengths-len(key)))
-	young.add(hash, key, c.scratch, min(pageBytes, c.limit/16))
+	young.add(v.hash, key, c.scratch, min(pageBytes, c.limit/16))
 	if young.bytes >= c.limit/2*(liveShare-1)/liveShare {
 		c.packed[0], c.packed[1] = c.packed[1], young
 		c.packed[0].reset(c.limit / 2)

@@ -58,6 +58,7 @@ type Version struct {
 	older atomic.Pointer[Version]
 
 	// What only the owner looks at.
+	hash   uint64 // of the key, by which it is found; set once it is put or kept
 	in     *slot  // of a layer, or cache.home, as long as it is certain to be the newest: see Current
 	stored bool   // the tree has it
 	keep   bool   // when the tree has it, unless another came in its place
@@ -127,10 +128,10 @@ func (t *Table) Current(r Record) bool {
 
 // Keep keeps a record that the tree has, and Find did not find.
 func (t *Table) Keep(r Record) {
-	v, hash := r.version(), t.kept.hash(r.Key())
-	if t.kept.find(hash, r.Key()) == nil {
+	v := r.version()
+	if v.hash = t.kept.hash(r.Key()); t.kept.find(v.hash, r.Key()) == nil {
 		v.of, v.stored = r, true
-		t.kept.add(hash, v)
+		t.kept.add(v)
 	}
 }
 
@@ -138,7 +139,7 @@ func (t *Table) Keep(r Record) {
 // layer has it too. So what its owner noted of it since then is not lost with the layer.
 func (t *Table) Forget(r Record) {
 	if v := r.version(); v.in == nil {
-		t.kept.drop(t.kept.hash(r.Key()), r.Key(), v)
+		t.kept.drop(v.hash, r.Key(), v)
 	}
 }
 
@@ -148,19 +149,20 @@ func (t *Table) Forget(r Record) {
 func (t *Table) Put(r, last Record, keep bool) {
 	v, top, key := r.version(), t.layers[0], r.Key()
 	v.of, v.seq, v.keep = r, t.seq, keep
-	hash := t.kept.hash(key)
 	var was *Version
 	if last != nil && t.Current(last) {
 		was = last.version()
+		v.hash = was.hash
 	} else {
-		was = t.kept.find(hash, key)
+		v.hash = t.kept.hash(key)
+		was = t.kept.find(v.hash, key)
 	}
-	t.kept.decoded.put(hash, v, was)
+	t.kept.decoded.put(v.hash, v, was)
 	if was != nil && was.in != nil && was.in.layer == top {
 		t.replace(v, was, was.in)
 		return
 	}
-	if t.kept.drop(hash, key, was) {
+	if t.kept.drop(v.hash, key, was) {
 		v.keep = true
 	}
 	t.replace(v, was, top.add(key))
@@ -311,7 +313,7 @@ const tidied = 512
 
 func (t *Table) letGo(v *Version) {
 	if !t.Current(v.of) {
-		t.kept.decoded.remove(t.kept.hash(v.of.Key()), v)
+		t.kept.decoded.remove(v.hash, v)
 	}
 }
 
