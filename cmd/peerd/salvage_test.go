@@ -117,6 +117,10 @@ func TestAStoreThatDoesNotOpenForARottenTableIsSalvaged(t *testing.T) {
 		!strings.Contains(stderr, filepath.Base(tables[0])) {
 		t.Errorf("salvage prints %d writes, want 50, status %d: %s", got, status, stderr)
 	}
+	_, _, stderr = peerd(t, "salvage", a.dir, "--space", "other")
+	if !strings.Contains(stderr, `does not hold the space "other"`) || !strings.Contains(stderr, filepath.Base(tables[0])) {
+		t.Errorf("salvage of a space that is not found in a rotten store says %s", stderr)
+	}
 }
 
 // salvaged returns the lines of "peerd salvage" in short: which key, the path, and what was done.

@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,40 +29,42 @@ import (
 // goroutines of its own, in which out-of-range offsets panic and failed assertions call log.Fatal.
 //
 // Only tables that the manifest lists count: others are left over from a crash, and Badger removes
-// them. If blocks may be rotten that Badger does not read to open a table, rot names the first.
-func verifyTables(dir string, mayRot bool) (rot, err error) {
+// them. If tables may be rotten, rot says what of them is; else the error names the first.
+func verifyTables(dir string, mayRot bool) (rot rot, err error) {
 	f, err := os.Open(filepath.Join(dir, dgraph.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, verifyNew(dir)
+		return rot, verifyNew(dir)
 	}
 	if err != nil {
-		return nil, err
+		return rot, err
 	}
 	defer f.Close()
 	if err := verifyFormat(f); err != nil {
-		return nil, err
+		return rot, err
 	}
 	manifest, err := replay(f)
 	if err == nil && manifest.Creations == 0 {
 		err = verifyUnlisted(dir)
 	}
 	if err != nil {
-		return nil, err
+		return rot, err
 	}
 	v := verifier{mayRot: mayRot}
 	for _, id := range slices.Sorted(maps.Keys(manifest.Tables)) {
 		name := table.IDToFilename(id)
 		if manifest.Tables[id].Compression != options.None {
-			return nil, fmt.Errorf("%s is compressed: this is not a store of ours", name)
+			return rot, fmt.Errorf("%s is compressed: this is not a store of ours", name)
 		}
-		switch err := v.file(filepath.Join(dir, name)); {
-		case err == nil && v.rot != nil && rot == nil:
-			rot = corrupt("%s: %v", name, v.rot)
+		err := v.file(filepath.Join(dir, name))
+		switch {
 		case err == nil:
+			rot.blocks(id, v.rotten)
 		case isRefusal(err):
-			return nil, err
+			return rot, err
+		case mayRot:
+			rot.table(id, err)
 		default:
-			return nil, corrupt("%s: %v", name, err)
+			return rot, corrupt("%s: %v", name, err)
 		}
 	}
 	return rot, nil
@@ -162,8 +163,8 @@ func wholeButForLength(tail []byte) bool {
 // A checksum is a small protobuf. Everything but the footer's two lengths is covered by one.
 type verifier struct {
 	buf    []byte
-	mayRot bool  // blocks may, but for the last one of a table, which Badger reads to open it
-	rot    error // of the first that has
+	mayRot bool          // blocks may
+	rotten []rottenBlock // of the latest table
 }
 
 var errTruncated = errors.New("a length points outside of the table")
@@ -179,7 +180,11 @@ func (v *verifier) file(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	footer := section{f, info.Size()}
+	return v.table(f, info.Size())
+}
+
+func (v *verifier) table(f io.ReaderAt, size int64) error {
+	footer := section{f, size}
 	sum, err := footer.takeSized()
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
@@ -195,8 +200,9 @@ func (v *verifier) file(path string) (err error) {
 }
 
 // blocks checks the blocks of an index that is sound.
-func (v *verifier) blocks(f *os.File, index *fb.TableIndex) error {
-	var at fb.BlockOffset
+func (v *verifier) blocks(f io.ReaderAt, index *fb.TableIndex) error {
+	v.rotten = nil
+	var at, next fb.BlockOffset
 	for i := range index.OffsetsLength() {
 		if !index.Offsets(&at, i) {
 			return errTruncated
@@ -205,18 +211,25 @@ func (v *verifier) blocks(f *os.File, index *fb.TableIndex) error {
 			v.buf = make([]byte, need)
 		}
 		block := v.buf[:at.Len()]
-		if _, err := f.ReadAt(block, int64(at.Offset())); err != nil {
-			return fmt.Errorf("block %d: %w", i, err)
+		_, err := f.ReadAt(block, int64(at.Offset()))
+		lost := err != nil
+		if err == nil {
+			err = verifyBlock(block)
 		}
-		err := verifyBlock(block)
 		if err == nil {
 			continue
 		}
-		err = fmt.Errorf("block %d: %w", i, err)
-		if !v.mayRot || i == index.OffsetsLength()-1 {
+		if err = fmt.Errorf("block %d: %w", i, err); !v.mayRot || isRefusal(err) {
 			return err
 		}
-		v.rot = cmp.Or(v.rot, err)
+		var end []byte
+		if i+1 < index.OffsetsLength() && index.Offsets(&next, i+1) {
+			end = next.KeyBytes()
+		}
+		v.rotten = append(v.rotten, rottenBlock{
+			at: int64(at.Offset()), size: int(at.Len()), first: slices.Clone(at.KeyBytes()), why: err,
+			lost: lost || !isOrdered(block, at.KeyBytes(), end),
+		})
 	}
 	return nil
 }
