@@ -591,11 +591,12 @@ type Salvaged struct {
 	Key  Bytes      `json:"key"`
 	// Path leads from the key to what was written: "map" and "set" with the name of a field or an
 	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part
-	// of a bitmap the byte at which it begins. It is empty where a whole key was cleared.
+	// of a bitmap the byte at which it begins. It is empty where a whole key was cleared, or expires.
 	Path []SalvagedStep `json:"path"`
 	// Operation is "set" a value, "add" to a counter or a score, "insert" an element, "enable" a
-	// flag, "expire", "remove", "clear" all under the path, "reset", which goes with a clear and
-	// is not to be done again, or "unknown": what a HyperLogLog has counted, what a stream has
+	// flag, "expire" and "persist", "remove", "clear" all under the path, "flush" all keys, "reset",
+	// by which nothing is counted there any more, as behind a set, a remove and a clear, with which
+	// it is not to be done again, or "unknown": what a HyperLogLog has counted, what a stream has
 	// beside its entries, or what a later version wrote.
 	Operation string  `json:"operation"`
 	Value     *Bytes  `json:"value,omitempty"`  // that was set; or to a score, added

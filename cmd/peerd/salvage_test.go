@@ -123,6 +123,45 @@ func TestAStoreThatDoesNotOpenForARottenTableIsSalvaged(t *testing.T) {
 	}
 }
 
+// TestWhatIsSalvagedSaysWhatIsToBeDoneAgain where one command does more than one thing, or what has no value.
+func TestWhatIsSalvagedSaysWhatIsToBeDoneAgain(t *testing.T) {
+	a := run(t, filepath.Join(t.TempDir(), "a"))
+	for _, command := range []string{
+		"INCR n", "SET n 5", "INCR n", "DEL n", "HINCRBY h f 3", "HSET h f 7",
+		"SET e 1", "EXPIREAT e 4102444800", "PERSIST e", "EXPIREAT e 4102444800", "DEL e",
+		"HSET m f 1", "HEXPIREAT m 4102444800 FIELDS 1 f", "HPERSIST m FIELDS 1 f", "FLUSHDB",
+	} {
+		a.ask(command)
+	}
+	if status := a.end(); status != exitOK {
+		t.Fatalf("ended with status %d", status)
+	}
+	want := []string{
+		`"n" [string] add 1, 1 in all`,
+		`"n" [string] set "5"`,
+		`"n" [string] reset`,
+		`"n" [string] add 1, 1 in all`,
+		`"n" [string] remove`,
+		`"n" [string] reset`,
+		`"h" [map "f" string] add 3, 3 in all`,
+		`"h" [map "f" string] set "7"`,
+		`"h" [map "f" string] reset`,
+		`"e" [string] set "1"`,
+		`"e" [] expire 4102444800000, 0 in all`,
+		`"e" [] persist`,
+		`"e" [] expire 4102444800000, 0 in all`,
+		`"e" [string] remove`,
+		`"e" [] persist`,
+		`"m" [map "f" string] set "1"`,
+		`"m" [map "f"] expire 4102444800000, 0 in all`,
+		`"m" [map "f"] persist`,
+		`"" [] flush`,
+	}
+	if diff := cmp.Diff(want, salvaged(t, mustPeerd(t, "salvage", a.dir))); diff != "" {
+		t.Errorf("salvaged (-want +got):\n%s", diff)
+	}
+}
+
 // salvaged returns the lines of "peerd salvage" in short: which key, the path, and what was done.
 func salvaged(t *testing.T, said string) (short []string) {
 	t.Helper()
