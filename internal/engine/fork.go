@@ -27,13 +27,19 @@ import (
 // another.
 var ErrForked = errors.New("a replica's deltas are others there than here: nothing is exchanged until one side is ended")
 
-// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork.
-// The own id always is, and first.
+// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork at
+// each hello. The own id always is, and first. Of the others the deltas tell that are exchanged
+// then: they continue their chains. What a repair takes over does not, so that it looks up all.
 const maxCompared = 64
 
 // Heard is told what another replica's context is. Where dots stand for other things there than
 // here, a removal from there would remove something else here.
-func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
+func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) gossip.Differences {
+	return r.heard(seen, heads, maxCompared)
+}
+
+// heard is Heard with at most so many replicas looked up.
+func (r *replica) heard(seen crdt.VersionVector, heads delta.Heads, most int) (d gossip.Differences) {
 	compared, ids := 0, seen.Replicas()
 	if i := slices.Index(ids, r.current()); i > 0 {
 		ids[0], ids[i] = ids[i], ids[0]
@@ -45,7 +51,7 @@ func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Di
 			d.Forked = append(d.Forked, id) // dots that were never issued
 		case theirs > mine:
 			// Who has more finds out, when it hears what is here.
-		case theirs == mine || compared < maxCompared || id == r.current():
+		case theirs == mine || compared < most || id == r.current():
 			if theirs != mine {
 				compared++
 			}

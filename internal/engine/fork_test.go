@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -582,6 +583,33 @@ func TestAHelloOfManyWhoAreBehindIsBounded(t *testing.T) {
 	}
 	if len(d.Forked) != hosts {
 		t.Errorf("of %d forks it found %v", hosts, d.Forked)
+	}
+}
+
+// TestARepairLooksAtTheChainsOfAll has a source lack the end of more chains than a hello has looked up, and the last of
+// them be another: what its cells are without would be removed here.
+func TestARepairLooksAtTheChainsOfAll(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	for range maxCompared + 6 {
+		w.write(t, a, counted(1))
+		w.write(t, a, counted(1))
+		w.restart(t, a, "is killed")
+	}
+	theirs, heads := crdt.VersionVector{}, delta.Heads{}
+	must(t, a.engine.readLog(1, func(rec logged) bool {
+		for _, d := range rec.deltas {
+			if d.First == 1 {
+				theirs[d.Replica], heads[d.Replica] = d.Last(), d.Hash()
+			}
+		}
+		return true
+	}))
+	forked := theirs.Replicas()[len(theirs)-1]
+	heads[forked]++
+	_, err := a.engine.beginRepair(theirs, heads)
+	if len(theirs) <= maxCompared || !errors.Is(err, ErrForked) || !strings.Contains(err.Error(), forked.String()) {
+		t.Errorf("of %d chains, of which that of %v forks, it says: %v", len(theirs), forked, err)
 	}
 }
 
