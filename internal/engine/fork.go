@@ -310,6 +310,20 @@ func (r *replica) Forget(host gossip.NeighbourID) {
 	r.ownFell = r.ownFell || r.across[host]
 }
 
+// GiveUp is told who will not come back. A host of which that is so, and that is not linked, is on
+// no side of a fork any more: what it has need not be told apart, and it keeps no alarm.
+func (e *Engine) GiveUp(gone func(gossip.NeighbourID) bool) {
+	e.Mesh.GiveUp(gone)
+	for host := range e.across {
+		if !gone(host) || e.Quarantined(host) {
+			continue
+		}
+		delete(e.across, host)
+		e.replica.Forget(host)
+		e.ownFell = true // what is stored names it
+	}
+}
+
 // maxAcross is how many hosts on another side of a fork a store remembers beyond a restart.
 const maxAcross = 64
 

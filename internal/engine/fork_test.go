@@ -689,6 +689,44 @@ func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
 	}
 }
 
+// TestWhoWillNotComeBackIsOnNoSideOfAFork has the host on the other side of one be given up while it is away, of hosts
+// that noticed the fork, and of one that was started again since.
+func TestWhoWillNotComeBackIsOnNoSideOfAFork(t *testing.T) {
+	w := forkedWorld(t)
+	a, c := w.hosts[0], w.hosts[2]
+	w.connectAll()
+	w.pass(t)
+	gone := func(id gossip.NeighbourID) bool { return id == "1" }
+	a.engine.GiveUp(gone)
+	if len(a.engine.Forks()) != 1 {
+		t.Fatal("the quarantine of a host that is linked ends")
+	}
+	w.cut(0, 1)
+	w.cut(1, 2)
+	must(t, c.engine.Save(w.now))
+	w.restart(t, c, "closes")
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	for _, h := range []*host{a, c} {
+		h.engine.GiveUp(gone)
+		if forks := h.engine.Forks(); len(forks) > 0 {
+			t.Errorf("host %d says %v", h.i, forks)
+		}
+	}
+	w.write(t, c, added("s", "since"))
+	w.settle2(t, 0, 2)
+	w.pass(t)
+	for _, h := range []*host{a, c} {
+		w.restart(t, h, "closes") // what is stored names nobody
+		w.connect(0, 2)
+		w.settle2(t, 0, 2)
+		w.pass(t)
+		if got := w.salvage(t, h); len(got) > 0 {
+			t.Errorf("of host %d, what another has is salvaged: %q", h.i, got)
+		}
+	}
+}
+
 // TestStartsThatOnlyReadPushOutNobody reads at more starts than a store remembers ids.
 func TestStartsThatOnlyReadPushOutNobody(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
