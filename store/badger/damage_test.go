@@ -324,6 +324,41 @@ func TestAManifestThatIsCutInItsFirstChangeDoesNotCostTheTables(t *testing.T) {
 	}
 }
 
+// TestAManifestThatIsCutAfterACrashDoesNotCostTheTable where one memtable's log lies beside it, as
+// beside the first table before that is listed.
+func TestAManifestThatIsCutAfterACrashDoesNotCostTheTable(t *testing.T) {
+	dir := t.TempDir()
+	set := func(s *badger.Store, i int) {
+		t.Helper()
+		var b store.Batch
+		b.Set(damageRecord(i))
+		if err := s.Commit(&b, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, dir)
+	set(s, 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	defer s.Close()
+	set(s, 1)
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(crashed, "MANIFEST"), 8); err != nil {
+		t.Fatal(err)
+	}
+	if err := verdict(crashed); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("%v, want %v", err, store.ErrCorrupt)
+	}
+	if tables, _ := fs.Glob(os.DirFS(crashed), "*.sst"); len(tables) != 1 {
+		t.Errorf("%d tables are left, want 1", len(tables))
+	}
+}
+
 // TestATableThatIsNotListedYetIsNoDamage is what a crash leaves that writes the first one out.
 func TestATableThatIsNotListedYetIsNoDamage(t *testing.T) {
 	dir := t.TempDir()

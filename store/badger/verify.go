@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -81,17 +82,73 @@ func verifyNew(dir string) error {
 
 // verifyUnlisted refuses a directory whose manifest has lost what it said of tables: Badger would
 // remove them. The first memtable becomes a table before that is listed, and has its log until
-// then.
+// then, with the first of its entries.
 func verifyUnlisted(dir string) error {
 	tables, err := filesOf(dir, ".sst")
 	if err != nil {
 		return err
 	}
 	logs, err := filesOf(dir, ".mem")
-	if err == nil && len(tables) > min(len(logs), 1) {
+	if err != nil || len(tables) == 0 {
+		return err
+	}
+	made := len(tables) == 1 && len(logs) > 0
+	if made {
+		made, err = isMadeOf(filepath.Join(dir, tables[0].Name()), filepath.Join(dir, logs[0].Name()))
+	}
+	if err == nil && !made {
 		err = corrupt("%d tables and a manifest that lists none", len(tables))
 	}
 	return err
+}
+
+// isMadeOf reports whether what a table has may be what the log of a memtable has: it is not older.
+// Of one without an index it is taken for so: a crash has left it in the making.
+func isMadeOf(path, log string) (made bool, err error) {
+	defer caught(&err, faultsPanic())
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	index, err := readIndex(f, info.Size())
+	var at fb.BlockOffset
+	switch {
+	case err != nil && isRefusal(err):
+		return false, err
+	case err != nil || !index.Offsets(&at, 0):
+		return true, nil
+	}
+	first, err := firstVersion(log)
+	return first > 0 && y.ParseTs(at.KeyBytes()) >= first, err
+}
+
+// firstVersion returns when the first entry in the log of a memtable was written; 0 if it has none
+// that can be read.
+func firstVersion(path string) (uint64, error) {
+	const header, marks = 8 + 12, 1 + 1 // of the file, and of an entry
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	r := bufio.NewReader(io.NewSectionReader(f, header+marks, math.MaxInt64-header-marks))
+	size, err := binary.ReadUvarint(r)
+	for range 2 { // how long its value is, and when it expires
+		if err == nil {
+			_, err = binary.ReadUvarint(r)
+		}
+	}
+	var key [math.MaxUint16]byte
+	if err == nil && keyTime <= size && size <= uint64(len(key)) {
+		_, err = io.ReadFull(r, key[:size])
+		return y.ParseTs(key[:size]), err
+	}
+	return 0, nil
 }
 
 // filesOf returns what lies in dir and ends with ext. It is not filepath.Glob: the name of a user's
@@ -184,19 +241,28 @@ func (v *verifier) file(path string) (err error) {
 }
 
 func (v *verifier) table(f io.ReaderAt, size int64) error {
+	index, err := readIndex(f, size)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return v.blocks(f, index)
+}
+
+// readIndex reads the index of a table and compares it with its checksum.
+func readIndex(f io.ReaderAt, size int64) (*fb.TableIndex, error) {
 	footer := section{f, size}
 	sum, err := footer.takeSized()
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
+		return nil, err
 	}
 	data, err := footer.takeSized()
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
+		return nil, err
 	}
 	if err := compare(data, sum); err != nil {
-		return fmt.Errorf("index: %w", err)
+		return nil, err
 	}
-	return v.blocks(f, fb.GetRootAsTableIndex(data, 0))
+	return fb.GetRootAsTableIndex(data, 0), nil
 }
 
 // blocks checks the blocks of an index that is sound.
