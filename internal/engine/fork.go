@@ -409,7 +409,10 @@ func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
 		}
 		return err
 	})
+	first := true
 	s.records(func(rec logged) {
+		// The log is cut behind a checkpoint only.
+		s.blind, first = s.blind || first && rec.lsn > 1 && s.saved == 0, false
 		if _, there := s.known[rec.own]; !there && rec.own != 0 {
 			s.known[rec.own] = 0
 		}
@@ -433,6 +436,7 @@ type salvage struct {
 	gone   map[crdt.Dot]bool // that the log says was removed: the tree may still have it
 	hiding *clears
 	bases  delta.Bases
+	blind  bool           // a record of own ids cannot be read, or is gone: in the cells any id may be one
 	saved  store.Position // where the records begin of which the tree may have nothing
 	failed error          // of fn, or of the store
 	rotten error          // the first record that cannot be read
@@ -451,12 +455,14 @@ func (s *salvage) pass(err error) {
 	}
 }
 
+// record reads a record of own ids, if it is there.
 func (s *salvage) record(key []byte, read func(record []byte) error) {
 	record, ok, err := s.snap.Get(key)
 	if err == nil && ok {
 		err = read(record)
 	}
 	if err != nil {
+		s.blind = true
 		s.pass(err)
 	}
 }
@@ -555,6 +561,9 @@ func (s *salvage) cells() {
 			s.pass(err)
 		}
 		for _, e := range s.hiding.hide(a, c) {
+			if _, own := s.known[e.Dot.Replica]; !own && s.blind {
+				s.known[e.Dot.Replica] = 0
+			}
 			if !s.gone[e.Dot] {
 				s.tell(Salvaged{Dot: e.Dot, Op: delta.Op{Kind: delta.OpPut, Address: a, Payload: e.Payload}})
 			}

@@ -727,6 +727,35 @@ func TestWhoWillNotComeBackIsOnNoSideOfAFork(t *testing.T) {
 	}
 }
 
+// TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged has that rot, or be gone with what is rotten of a table, which
+// says who wrote here and what others are known to have, where the log no longer has what was written.
+func TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 1})
+		h := w.hosts[0]
+		w.write(t, h, added("s", "in the tree"))
+		must(t, h.engine.Save(w.now))
+		w.restart(t, h, "is killed")
+		w.write(t, h, added("s", "in the log"))
+		must(t, h.disk.log.Sync())
+		must(t, h.disk.log.DropBefore(Durable(h.disk.tree())))
+		snap := h.disk.tree().Snapshot()
+		record, _, err := snap.Get(keyCheckpoint)
+		must(t, err)
+		snap.Close()
+		b := &store.Batch{}
+		if b.Delete(keyCheckpoint); !gone {
+			record[len(record)/2] ^= 1
+			b.Set(keyCheckpoint, record)
+		}
+		must(t, h.disk.tree().Commit(b, true))
+		got := salvaged(t, h.disk)
+		if want := []string{"s in the log", "s in the tree"}; !slices.Equal(got, want) {
+			t.Errorf("gone %v: %q is salvaged, want %q", gone, got, want)
+		}
+	}
+}
+
 // TestStartsThatOnlyReadPushOutNobody reads at more starts than a store remembers ids.
 func TestStartsThatOnlyReadPushOutNobody(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1})
