@@ -170,6 +170,37 @@ func TestABitOfAValueCostsItsRecordOnly(t *testing.T) {
 	}
 }
 
+// TestARottenStoreThatCrashedKeepsItsLogs, which are read and not cut.
+func TestARottenStoreThatCrashedKeepsItsLogs(t *testing.T) {
+	dir := intactStore(t)
+	s := open(t, dir)
+	defer s.Close()
+	var b store.Batch
+	key, _ := damageRecord(0)
+	b.Set(key, []byte("in the log alone"))
+	if err := s.Commit(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	names, _ := bits(t, dir, "*.sst")
+	damaged := flip(t, dir, names[0], 8)
+	before := hashes(t, damaged)
+	r, err := badger.Open(damaged, badger.Options{Rotten: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := r.Snapshot()
+	if value, ok, err := view.Get(key); string(value) != "in the log alone" {
+		t.Errorf("the log's record is %q, %v, %v", value, ok, err)
+	}
+	view.Close()
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(before, hashes(t, damaged)); diff != "" || r.Damage() == nil {
+		t.Errorf("it changed (-before +after):\n%s\nand says %v", diff, r.Damage())
+	}
+}
+
 // TestAStoreWithoutATableIsOpenedForWhoSavesTheRest.
 func TestAStoreWithoutATableIsOpenedForWhoSavesTheRest(t *testing.T) {
 	dir := intactStore(t)
