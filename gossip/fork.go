@@ -155,6 +155,14 @@ func (m *Mesh) rejoin(id NeighbourID, n *neighbour, r crdt.ReplicaID) {
 	m.core.Confirm(id, n.stated, n.heads, false)
 }
 
+// GiveUp ends the quarantine of hosts that will not come back. That of a neighbour goes on: it
+// would send what it has.
+func (m *Mesh) GiveUp(gone func(NeighbourID) bool) {
+	maps.DeleteFunc(m.apart, func(id NeighbourID, _ map[crdt.ReplicaID]*parting) bool {
+		return m.neighbours[id] == nil && gone(id)
+	})
+}
+
 // nextFork returns the news that the chains of some replicas are others here than at a neighbour.
 func (m *Mesh) nextFork(id NeighbourID, n *neighbour) []byte {
 	if !n.tellFork {

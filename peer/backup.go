@@ -591,11 +591,12 @@ type Salvaged struct {
 	Key  Bytes      `json:"key"`
 	// Path leads from the key to what was written: "map" and "set" with the name of a field or an
 	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part
-	// of a bitmap the byte at which it begins. It is empty where a whole key was cleared.
+	// of a bitmap the byte at which it begins. It is empty where a whole key was cleared, or expires.
 	Path []SalvagedStep `json:"path"`
 	// Operation is "set" a value, "add" to a counter or a score, "insert" an element, "enable" a
-	// flag, "expire", "remove", "clear" all under the path, "reset", which goes with a clear and
-	// is not to be done again, or "unknown": what a HyperLogLog has counted, what a stream has
+	// flag, "expire" and "persist", "remove", "clear" all under the path, "flush" all keys, "reset",
+	// by which nothing is counted there any more, as behind a set, a remove and a clear, with which
+	// it is not to be done again, or "unknown": what a HyperLogLog has counted, what a stream has
 	// beside its entries, or what a later version wrote.
 	Operation string  `json:"operation"`
 	Value     *Bytes  `json:"value,omitempty"`  // that was set; or to a score, added
@@ -632,9 +633,9 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // leaves all files to the directory's owner, also if it is run by root, and needs the directory for
 // itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is returned. What
 // cannot be read is passed over, and named by the error in the end, which then wraps
-// store.ErrCorrupt; so are rotten blocks of the store's tables, but not what is needed to open
-// these. It is about one space, or about all if that is empty: ErrNotHeld is wrapped if the
-// directory has no such space.
+// store.ErrCorrupt; so are rotten blocks and tables of the store, which is then read in a copy of
+// them, among the temporary files. It is about one space, or about all if that is empty: ErrNotHeld is
+// wrapped if the directory has no such space, or what names it is rotten.
 func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -650,23 +651,23 @@ func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 		return inDirectory(dir, err)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	damaged := st.Damage()
 	log, err := openLog(dir, st)
 	if err != nil {
-		return inDirectory(dir, err)
+		return errors.Join(inDirectory(dir, err), damaged)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	table, err := openTable(st, log)
 	if err != nil {
-		return inDirectory(dir, err)
+		return errors.Join(inDirectory(dir, err), damaged)
 	}
 	committer, all := spacestore.NewCommitter(log), table.Spaces()
 	if space != "" {
 		all = slices.DeleteFunc(all, func(of spacestore.Space) bool { return of.Name != space })
 	}
 	if len(all) == 0 && space != "" {
-		return fmt.Errorf("data directory %s: %w %q", dir, ErrNotHeld, space)
+		return errors.Join(fmt.Errorf("data directory %s: %w %q", dir, ErrNotHeld, space), damaged)
 	}
-	damaged := st.Damage()
 	for _, of := range all {
 		var told error
 		err := engine.Salvage(spacestore.NewTree(st, of.Number), committer.Log(of.Number, of.From),

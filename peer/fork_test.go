@@ -133,6 +133,39 @@ func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 	}
 }
 
+// TestAForkEndsWithTheRemovalOfTheOtherSide also where that does not come back: without it the alarm went on until a restart.
+func TestAForkEndsWithTheRemovalOfTheOtherSide(t *testing.T) {
+	c := newCluster(t)
+	a := c.start(c.config(t.TempDir()))
+	b := c.start(c.config(t.TempDir()))
+	count(t, a, 1)
+	c.converge(a, b)
+	id, original := c.sleep(a)
+	image := c.imageOf(original)
+	a = c.wake(original, id)
+	count(t, a, 10)
+	c.converge(a, b)
+	twin := c.wake(image, id)
+	count(t, twin, 100)
+	forks := func(p *Peer) int {
+		s, err := p.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(s.Forks)
+	}
+	eventually(t, "the fork is named", func() bool { return forks(a) == 1 && forks(b) == 1 })
+	mustClose(t, twin)
+	if _, err := b.RemoveMember(t.Context(), twin.net.id.String()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the alarm ends", func() bool { return forks(a) == 0 && forks(b) == 0 })
+	count(t, b, 1000)
+	c.converge(a, b)
+	mustClose(t, a)
+	wantSalvaged(t, a.cfg.Dir)
+}
+
 func wantSalvaged(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	var got []string

@@ -203,6 +203,9 @@ func (l *loop) step() (*engine.Ready, error) {
 	} else {
 		l.look = now.Add(lookEvery)
 		l.watchDisk()
+		if n := l.p.net; n != nil {
+			l.engine.GiveUp(func(id gossip.NeighbourID) bool { return n.gater.isRemoved(string(id)) })
+		}
 	}
 	wall, clock := l.p.takenFor(now)
 	l.engine.SetClock(clock)

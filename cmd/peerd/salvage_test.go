@@ -117,6 +117,49 @@ func TestAStoreThatDoesNotOpenForARottenTableIsSalvaged(t *testing.T) {
 		!strings.Contains(stderr, filepath.Base(tables[0])) {
 		t.Errorf("salvage prints %d writes, want 50, status %d: %s", got, status, stderr)
 	}
+	_, _, stderr = peerd(t, "salvage", a.dir, "--space", "other")
+	if !strings.Contains(stderr, `does not hold the space "other"`) || !strings.Contains(stderr, filepath.Base(tables[0])) {
+		t.Errorf("salvage of a space that is not found in a rotten store says %s", stderr)
+	}
+}
+
+// TestWhatIsSalvagedSaysWhatIsToBeDoneAgain where one command does more than one thing, or what has no value.
+func TestWhatIsSalvagedSaysWhatIsToBeDoneAgain(t *testing.T) {
+	a := run(t, filepath.Join(t.TempDir(), "a"))
+	for _, command := range []string{
+		"INCR n", "SET n 5", "INCR n", "DEL n", "HINCRBY h f 3", "HSET h f 7",
+		"SET e 1", "EXPIREAT e 4102444800", "PERSIST e", "EXPIREAT e 4102444800", "DEL e",
+		"HSET m f 1", "HEXPIREAT m 4102444800 FIELDS 1 f", "HPERSIST m FIELDS 1 f", "FLUSHDB",
+	} {
+		a.ask(command)
+	}
+	if status := a.end(); status != exitOK {
+		t.Fatalf("ended with status %d", status)
+	}
+	want := []string{
+		`"n" [string] add 1, 1 in all`,
+		`"n" [string] set "5"`,
+		`"n" [string] reset`,
+		`"n" [string] add 1, 1 in all`,
+		`"n" [string] remove`,
+		`"n" [string] reset`,
+		`"h" [map "f" string] add 3, 3 in all`,
+		`"h" [map "f" string] set "7"`,
+		`"h" [map "f" string] reset`,
+		`"e" [string] set "1"`,
+		`"e" [] expire 4102444800000, 0 in all`,
+		`"e" [] persist`,
+		`"e" [] expire 4102444800000, 0 in all`,
+		`"e" [string] remove`,
+		`"e" [] persist`,
+		`"m" [map "f" string] set "1"`,
+		`"m" [map "f"] expire 4102444800000, 0 in all`,
+		`"m" [map "f"] persist`,
+		`"" [] flush`,
+	}
+	if diff := cmp.Diff(want, salvaged(t, mustPeerd(t, "salvage", a.dir))); diff != "" {
+		t.Errorf("salvaged (-want +got):\n%s", diff)
+	}
 }
 
 // salvaged returns the lines of "peerd salvage" in short: which key, the path, and what was done.

@@ -27,13 +27,19 @@ import (
 // another.
 var ErrForked = errors.New("a replica's deltas are others there than here: nothing is exchanged until one side is ended")
 
-// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork.
-// The own id always is, and first.
+// maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork at
+// each hello. The own id always is, and first. Of the others the deltas tell that are exchanged
+// then: they continue their chains. What a repair takes over does not, so that it looks up all.
 const maxCompared = 64
 
 // Heard is told what another replica's context is. Where dots stand for other things there than
 // here, a removal from there would remove something else here.
-func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Differences) {
+func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) gossip.Differences {
+	return r.heard(seen, heads, maxCompared)
+}
+
+// heard is Heard with at most so many replicas looked up.
+func (r *replica) heard(seen crdt.VersionVector, heads delta.Heads, most int) (d gossip.Differences) {
 	compared, ids := 0, seen.Replicas()
 	if i := slices.Index(ids, r.current()); i > 0 {
 		ids[0], ids[i] = ids[i], ids[0]
@@ -45,7 +51,7 @@ func (r *replica) Heard(seen crdt.VersionVector, heads delta.Heads) (d gossip.Di
 			d.Forked = append(d.Forked, id) // dots that were never issued
 		case theirs > mine:
 			// Who has more finds out, when it hears what is here.
-		case theirs == mine || compared < maxCompared || id == r.current():
+		case theirs == mine || compared < most || id == r.current():
 			if theirs != mine {
 				compared++
 			}
@@ -304,6 +310,20 @@ func (r *replica) Forget(host gossip.NeighbourID) {
 	r.ownFell = r.ownFell || r.across[host]
 }
 
+// GiveUp is told who will not come back. A host of which that is so, and that is not linked, is on
+// no side of a fork any more: what it has need not be told apart, and it keeps no alarm.
+func (e *Engine) GiveUp(gone func(gossip.NeighbourID) bool) {
+	e.Mesh.GiveUp(gone)
+	for host := range e.across {
+		if !gone(host) || e.Quarantined(host) {
+			continue
+		}
+		delete(e.across, host)
+		e.replica.Forget(host)
+		e.ownFell = true // what is stored names it
+	}
+}
+
 // maxAcross is how many hosts on another side of a fork a store remembers beyond a restart.
 const maxAcross = 64
 
@@ -389,7 +409,10 @@ func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
 		}
 		return err
 	})
+	first := true
 	s.records(func(rec logged) {
+		// The log is cut behind a checkpoint only.
+		s.blind, first = s.blind || first && rec.lsn > 1 && s.saved == 0, false
 		if _, there := s.known[rec.own]; !there && rec.own != 0 {
 			s.known[rec.own] = 0
 		}
@@ -413,6 +436,7 @@ type salvage struct {
 	gone   map[crdt.Dot]bool // that the log says was removed: the tree may still have it
 	hiding *clears
 	bases  delta.Bases
+	blind  bool           // a record of own ids cannot be read, or is gone: in the cells any id may be one
 	saved  store.Position // where the records begin of which the tree may have nothing
 	failed error          // of fn, or of the store
 	rotten error          // the first record that cannot be read
@@ -431,12 +455,14 @@ func (s *salvage) pass(err error) {
 	}
 }
 
+// record reads a record of own ids, if it is there.
 func (s *salvage) record(key []byte, read func(record []byte) error) {
 	record, ok, err := s.snap.Get(key)
 	if err == nil && ok {
 		err = read(record)
 	}
 	if err != nil {
+		s.blind = true
 		s.pass(err)
 	}
 }
@@ -535,6 +561,9 @@ func (s *salvage) cells() {
 			s.pass(err)
 		}
 		for _, e := range s.hiding.hide(a, c) {
+			if _, own := s.known[e.Dot.Replica]; !own && s.blind {
+				s.known[e.Dot.Replica] = 0
+			}
 			if !s.gone[e.Dot] {
 				s.tell(Salvaged{Dot: e.Dot, Op: delta.Op{Kind: delta.OpPut, Address: a, Payload: e.Payload}})
 			}

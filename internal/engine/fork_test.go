@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/crdt"
@@ -585,6 +586,33 @@ func TestAHelloOfManyWhoAreBehindIsBounded(t *testing.T) {
 	}
 }
 
+// TestARepairLooksAtTheChainsOfAll has a source lack the end of more chains than a hello has looked up, and the last of
+// them be another: what its cells are without would be removed here.
+func TestARepairLooksAtTheChainsOfAll(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	for range maxCompared + 6 {
+		w.write(t, a, counted(1))
+		w.write(t, a, counted(1))
+		w.restart(t, a, "is killed")
+	}
+	theirs, heads := crdt.VersionVector{}, delta.Heads{}
+	must(t, a.engine.readLog(1, func(rec logged) bool {
+		for _, d := range rec.deltas {
+			if d.First == 1 {
+				theirs[d.Replica], heads[d.Replica] = d.Last(), d.Hash()
+			}
+		}
+		return true
+	}))
+	forked := theirs.Replicas()[len(theirs)-1]
+	heads[forked]++
+	_, err := a.engine.beginRepair(theirs, heads)
+	if len(theirs) <= maxCompared || !errors.Is(err, ErrForked) || !strings.Contains(err.Error(), forked.String()) {
+		t.Errorf("of %d chains, of which that of %v forks, it says: %v", len(theirs), forked, err)
+	}
+}
+
 // TestWhoWaitsForALargeDeltaIsKnown has a neighbour say hello that has all before one of several
 // large deltas: what it has is found without reading those, and then without reading at all.
 func TestWhoWaitsForALargeDeltaIsKnown(t *testing.T) {
@@ -658,6 +686,73 @@ func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
 	}
 	if got := w.values(t)[0]; w.done["repair"] > 0 || got != before || a.engine.Repairing() {
 		t.Errorf("it was taken over: %s became %s", before, got)
+	}
+}
+
+// TestWhoWillNotComeBackIsOnNoSideOfAFork has the host on the other side of one be given up while it is away, of hosts
+// that noticed the fork, and of one that was started again since.
+func TestWhoWillNotComeBackIsOnNoSideOfAFork(t *testing.T) {
+	w := forkedWorld(t)
+	a, c := w.hosts[0], w.hosts[2]
+	w.connectAll()
+	w.pass(t)
+	gone := func(id gossip.NeighbourID) bool { return id == "1" }
+	a.engine.GiveUp(gone)
+	if len(a.engine.Forks()) != 1 {
+		t.Fatal("the quarantine of a host that is linked ends")
+	}
+	w.cut(0, 1)
+	w.cut(1, 2)
+	must(t, c.engine.Save(w.now))
+	w.restart(t, c, "closes")
+	w.connect(0, 2)
+	w.settle2(t, 0, 2)
+	for _, h := range []*host{a, c} {
+		h.engine.GiveUp(gone)
+		if forks := h.engine.Forks(); len(forks) > 0 {
+			t.Errorf("host %d says %v", h.i, forks)
+		}
+	}
+	w.write(t, c, added("s", "since"))
+	w.settle2(t, 0, 2)
+	w.pass(t)
+	for _, h := range []*host{a, c} {
+		w.restart(t, h, "closes") // what is stored names nobody
+		w.connect(0, 2)
+		w.settle2(t, 0, 2)
+		w.pass(t)
+		if got := w.salvage(t, h); len(got) > 0 {
+			t.Errorf("of host %d, what another has is salvaged: %q", h.i, got)
+		}
+	}
+}
+
+// TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged has that rot, or be gone with what is rotten of a table, which
+// says who wrote here and what others are known to have, where the log no longer has what was written.
+func TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		w := newWorld(t, 1, worldConfig{hosts: 1})
+		h := w.hosts[0]
+		w.write(t, h, added("s", "in the tree"))
+		must(t, h.engine.Save(w.now))
+		w.restart(t, h, "is killed")
+		w.write(t, h, added("s", "in the log"))
+		must(t, h.disk.log.Sync())
+		must(t, h.disk.log.DropBefore(Durable(h.disk.tree())))
+		snap := h.disk.tree().Snapshot()
+		record, _, err := snap.Get(keyCheckpoint)
+		must(t, err)
+		snap.Close()
+		b := &store.Batch{}
+		if b.Delete(keyCheckpoint); !gone {
+			record[len(record)/2] ^= 1
+			b.Set(keyCheckpoint, record)
+		}
+		must(t, h.disk.tree().Commit(b, true))
+		got := salvaged(t, h.disk)
+		if want := []string{"s in the log", "s in the tree"}; !slices.Equal(got, want) {
+			t.Errorf("gone %v: %q is salvaged, want %q", gone, got, want)
+		}
 	}
 }
 

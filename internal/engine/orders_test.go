@@ -3,11 +3,13 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peerd/peerd/internal/dotted"
+	"github.com/peerd/peerd/store"
 )
 
 // Types of this test's own, whose cells stand in an order: by their names, and by what they hold.
@@ -218,6 +220,41 @@ func TestOrdersAreOfOneMomentWhereverTheProcessDies(t *testing.T) {
 	}
 	if put == 0 {
 		t.Error("no checkpoint wrote over anything")
+	}
+}
+
+// TestAnInterruptedCheckpointOfOrdersIsNotPutBackOnAFullDisk has a host be killed between two batches, and be started
+// where there is no room: nothing at all may be written then. With room it is as it was.
+func TestAnInterruptedCheckpointOfOrdersIsNotPutBackOnAFullDisk(t *testing.T) {
+	w := newWorld(t, 1, worldConfig{hosts: 1, ordered: true, maxBatch: 12, maxLog: 1 << 30})
+	h := w.hosts[0]
+	refused, opened := 0, 0
+	for range 150 {
+		if w.rng.IntN(4) == 0 {
+			w.transact(t, h)
+		}
+		w.now = w.now.Add(checkpointEvery / 4)
+		_, err := h.engine.Maintain(w.now)
+		must(t, err)
+		left := &host{disk: h.disk.Clone()}
+		before := recordsOf(t, left.disk)
+		r, err := openAt(left.disk, Config{NewID: w.newID, Full: true})
+		if after := recordsOf(t, left.disk); !reflect.DeepEqual(before, after) {
+			t.Fatalf("of %d records there are %d", len(before), len(after))
+		}
+		if err == nil {
+			opened++
+			r.Close()
+			continue
+		}
+		if refused++; !errors.Is(err, store.ErrNoSpace) {
+			t.Fatal(err)
+		}
+		w.open(t, left)
+		w.checkDerived(t, left)
+	}
+	if refused == 0 || opened == 0 {
+		t.Errorf("%d starts were refused, and %d were not", refused, opened)
 	}
 }
 

@@ -187,7 +187,7 @@ func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, base
 	if err != nil {
 		return nil, err
 	}
-	if d := r.Heard(target, heads); len(d.Forked) > 0 {
+	if d := r.heard(target, heads, len(target)); len(d.Forked) > 0 {
 		return nil, fmt.Errorf("replica %v: %w", d.Forked[0], ErrForked)
 	}
 	if all := r.seen.Clone(); len(target) > delta.MaxReplicas || len(all) > delta.MaxReplicas-len(target) {
@@ -878,7 +878,7 @@ func (e *Engine) beginRepairFrom(id gossip.NeighbourID, target crdt.VersionVecto
 	case err == nil:
 		p.source = id
 	case errors.Is(err, ErrForked):
-		e.Estrange(id, e.replica.Heard(target, heads).Forked...)
+		e.Estrange(id, e.replica.heard(target, heads, len(target)).Forked...)
 	}
 	return p, err
 }

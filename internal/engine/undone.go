@@ -103,7 +103,14 @@ func (r *replica) putBack() error {
 	}
 	r.undone = undone{covered, covered, covered}
 	err = scanRecords(snap, prefixUndone, func(key, record []byte) error {
-		if number := numberOf(key); number > covered {
+		number := numberOf(key)
+		if number <= covered && r.cfg.Full {
+			return nil // it means nothing, and goes with the next opening
+		}
+		if number > covered {
+			if err := r.needRoom("a checkpoint that was interrupted"); err != nil {
+				return err
+			}
 			of, old, had, err := decodeUndone(key, record)
 			if err != nil {
 				return err

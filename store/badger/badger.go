@@ -13,7 +13,8 @@
 //   - Values of any size live in the tree, large ones in parts: Badger's value log, which can lose
 //     a value alone, stays empty (large.go).
 //   - A table that rotted is found at Open, by its name, before Badger could crash over it
-//     (verify.go). A panic of Badger's on damaged bytes comes back as store.ErrCorrupt.
+//     (verify.go), and who saves the rest reads a copy without it (rotten.go). A panic of Badger's
+//     on damaged bytes comes back as store.ErrCorrupt.
 //   - A Get of a key that is certainly absent is answered by a filter in memory (presence.go).
 //
 // # Memory
@@ -73,9 +74,9 @@ type Options struct {
 	// Logger takes Badger's own messages, cut to 200 bytes: warnings and errors at the level of a
 	// warning, the rest for debugging. The default drops them.
 	Logger *slog.Logger
-	// Rotten has a store opened of whose tables blocks have rotted, for who saves what is left of
-	// it. What stands there is not found, or is not what was written: see Store.Damage. No tables
-	// are merged, so that nothing more is lost.
+	// Rotten has a store opened whose tables have rotted, for who saves what is left of it. What
+	// stood in a block that has is not found, or is what was there before it: see Store.Damage. Then
+	// it is a copy that is opened, in a directory for temporary files, and ends with Close.
 	Rotten bool
 
 	rest     time.Duration  // in place of restAfter
@@ -88,7 +89,8 @@ type Store struct {
 	db   *dgraph.DB
 	lock *os.File // holds the directory
 	log  *slog.Logger
-	rot  error // of the tables; set by open
+	rot  rot  // of the tables; set by open
+	copy bool // dir is a copy without what is rotten
 
 	gate  gate          // open while the store is
 	quiet chan struct{} // closed when no call is under way after Close
@@ -119,6 +121,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err := s.open(opts); err != nil {
 		s.merges.end()
 		s.release() // Its errors would only distract from the first.
+		s.removeCopy()
 		return nil, fmt.Errorf("open store in %s: %w", dir, err)
 	}
 	return s, nil
@@ -154,6 +157,12 @@ func (s *Store) open(opts Options) (err error) {
 	if s.rot, err = verifyTables(s.dir, opts.Rotten); err != nil {
 		return err
 	}
+	if s.rot.count > 0 {
+		if s.dir, err = s.rot.copyBeside(s.dir); err != nil {
+			return err
+		}
+		s.copy = true
+	}
 	if err := checkRoom(s.dir); err != nil {
 		return err
 	}
@@ -162,7 +171,7 @@ func (s *Store) open(opts Options) (err error) {
 	}
 	own := settings(s.dir, opts.Logger, s.merges)
 	if opts.Rotten {
-		own.NumCompactors, own.NumLevelZeroTablesStall = 0, math.MaxInt // a merge drops what it cannot read
+		own.NumCompactors, own.NumLevelZeroTablesStall = 0, math.MaxInt // a merge would cut what is linked
 	}
 	if s.db, err = openDB(own); err != nil {
 		return err
@@ -171,7 +180,7 @@ func (s *Store) open(opts Options) (err error) {
 	if s.wal, err = openWAL(s.dir); err != nil {
 		return err
 	}
-	if err := s.large.load(s.db); err != nil {
+	if err := s.large.load(s.db, s.copy); err != nil {
 		return err
 	}
 	empty, err := s.empty()
@@ -183,9 +192,9 @@ func (s *Store) open(opts Options) (err error) {
 	return nil
 }
 
-// Damage returns which block of a table has rotted, of those that were read when the store was
-// opened with Options.Rotten; nil if none has.
-func (s *Store) Damage() error { return s.rot }
+// Damage returns which block of a table has rotted, or which table whose index has, and how many
+// more, of those that were read when the store was opened with Options.Rotten; nil if none has.
+func (s *Store) Damage() error { return s.rot.err() }
 
 func openDB(opts dgraph.Options) (db *dgraph.DB, err error) {
 	defer caught(&err, faultsPanic())
@@ -219,6 +228,12 @@ func (s *Store) release() error {
 		errs = append(errs, s.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Store) removeCopy() {
+	if s.copy {
+		os.RemoveAll(s.dir) // what is left is in a directory for temporary files
+	}
 }
 
 func closeDB(db *dgraph.DB) (err error) {
@@ -347,6 +362,7 @@ func (s *Store) Close() error {
 	}
 	s.merges.end() // a commit may wait for one
 	<-s.quiet
+	defer s.removeCopy()
 	s.presence.close()
 	s.idle.end()
 	if s.failed.Load() != nil {

@@ -97,8 +97,8 @@ type largeValues struct {
 }
 
 // load finds the large values by their owner records, and those that a crash left behind.
-// It costs a read for each.
-func (v *largeValues) load(db *dgraph.DB) error {
+// It costs a read for each. Those of a rotten store that cannot be read are none of either.
+func (v *largeValues) load(db *dgraph.DB, rotten bool) error {
 	v.byKey = map[string]large{}
 	txn := db.NewTransaction(false)
 	defer txn.Discard()
@@ -114,17 +114,18 @@ func (v *largeValues) load(db *dgraph.DB) error {
 			return err
 		}
 		l, owner, err := unseal(prefixOwner.key(key), record)
-		if err != nil {
-			return err
-		}
 		v.lastID = max(v.lastID, l.id)
-		current, err := lookUp(txn, owner)
-		if err != nil {
-			return err
+		var current large
+		if err == nil {
+			current, err = lookUp(txn, owner)
 		}
-		if current == l {
+		switch {
+		case err != nil && !rotten:
+			return err
+		case err != nil:
+		case current == l:
 			v.byKey[string(owner)] = l
-		} else {
+		default:
 			v.garbage = append(v.garbage, l)
 		}
 	}

@@ -93,6 +93,9 @@ func (v *snapshot) Get(key []byte) (value []byte, ok bool, err error) {
 func (v *snapshot) Scan(start, end []byte, fn func(key, value []byte) bool) error {
 	return v.walk(start, end, func(c *cursor, key []byte) (more bool, err error) {
 		value, err := c.value()
+		if err != nil && v.s.copy {
+			return true, nil // parts of it are among what Damage names
+		}
 		return err == nil && fn(key, value), err
 	})
 }

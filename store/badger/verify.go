@@ -1,7 +1,7 @@
 package badger
 
 import (
-	"cmp"
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,40 +30,42 @@ import (
 // goroutines of its own, in which out-of-range offsets panic and failed assertions call log.Fatal.
 //
 // Only tables that the manifest lists count: others are left over from a crash, and Badger removes
-// them. If blocks may be rotten that Badger does not read to open a table, rot names the first.
-func verifyTables(dir string, mayRot bool) (rot, err error) {
+// them. If tables may be rotten, rot says what of them is; else the error names the first.
+func verifyTables(dir string, mayRot bool) (rot rot, err error) {
 	f, err := os.Open(filepath.Join(dir, dgraph.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, verifyNew(dir)
+		return rot, verifyNew(dir)
 	}
 	if err != nil {
-		return nil, err
+		return rot, err
 	}
 	defer f.Close()
 	if err := verifyFormat(f); err != nil {
-		return nil, err
+		return rot, err
 	}
 	manifest, err := replay(f)
 	if err == nil && manifest.Creations == 0 {
 		err = verifyUnlisted(dir)
 	}
 	if err != nil {
-		return nil, err
+		return rot, err
 	}
 	v := verifier{mayRot: mayRot}
 	for _, id := range slices.Sorted(maps.Keys(manifest.Tables)) {
 		name := table.IDToFilename(id)
 		if manifest.Tables[id].Compression != options.None {
-			return nil, fmt.Errorf("%s is compressed: this is not a store of ours", name)
+			return rot, fmt.Errorf("%s is compressed: this is not a store of ours", name)
 		}
-		switch err := v.file(filepath.Join(dir, name)); {
-		case err == nil && v.rot != nil && rot == nil:
-			rot = corrupt("%s: %v", name, v.rot)
+		err := v.file(filepath.Join(dir, name))
+		switch {
 		case err == nil:
+			rot.blocks(id, v.rotten)
 		case isRefusal(err):
-			return nil, err
+			return rot, err
+		case mayRot:
+			rot.table(id, err)
 		default:
-			return nil, corrupt("%s: %v", name, err)
+			return rot, corrupt("%s: %v", name, err)
 		}
 	}
 	return rot, nil
@@ -80,17 +82,73 @@ func verifyNew(dir string) error {
 
 // verifyUnlisted refuses a directory whose manifest has lost what it said of tables: Badger would
 // remove them. The first memtable becomes a table before that is listed, and has its log until
-// then.
+// then, with the first of its entries.
 func verifyUnlisted(dir string) error {
 	tables, err := filesOf(dir, ".sst")
 	if err != nil {
 		return err
 	}
 	logs, err := filesOf(dir, ".mem")
-	if err == nil && len(tables) > min(len(logs), 1) {
+	if err != nil || len(tables) == 0 {
+		return err
+	}
+	made := len(tables) == 1 && len(logs) > 0
+	if made {
+		made, err = isMadeOf(filepath.Join(dir, tables[0].Name()), filepath.Join(dir, logs[0].Name()))
+	}
+	if err == nil && !made {
 		err = corrupt("%d tables and a manifest that lists none", len(tables))
 	}
 	return err
+}
+
+// isMadeOf reports whether what a table has may be what the log of a memtable has: it is not older.
+// Of one without an index it is taken for so: a crash has left it in the making.
+func isMadeOf(path, log string) (made bool, err error) {
+	defer caught(&err, faultsPanic())
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	index, err := readIndex(f, info.Size())
+	var at fb.BlockOffset
+	switch {
+	case err != nil && isRefusal(err):
+		return false, err
+	case err != nil || !index.Offsets(&at, 0):
+		return true, nil
+	}
+	first, err := firstVersion(log)
+	return first > 0 && y.ParseTs(at.KeyBytes()) >= first, err
+}
+
+// firstVersion returns when the first entry in the log of a memtable was written; 0 if it has none
+// that can be read.
+func firstVersion(path string) (uint64, error) {
+	const header, marks = 8 + 12, 1 + 1 // of the file, and of an entry
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	r := bufio.NewReader(io.NewSectionReader(f, header+marks, math.MaxInt64-header-marks))
+	size, err := binary.ReadUvarint(r)
+	for range 2 { // how long its value is, and when it expires
+		if err == nil {
+			_, err = binary.ReadUvarint(r)
+		}
+	}
+	var key [math.MaxUint16]byte
+	if err == nil && keyTime <= size && size <= uint64(len(key)) {
+		_, err = io.ReadFull(r, key[:size])
+		return y.ParseTs(key[:size]), err
+	}
+	return 0, nil
 }
 
 // filesOf returns what lies in dir and ends with ext. It is not filepath.Glob: the name of a user's
@@ -162,8 +220,8 @@ func wholeButForLength(tail []byte) bool {
 // A checksum is a small protobuf. Everything but the footer's two lengths is covered by one.
 type verifier struct {
 	buf    []byte
-	mayRot bool  // blocks may, but for the last one of a table, which Badger reads to open it
-	rot    error // of the first that has
+	mayRot bool          // blocks may
+	rotten []rottenBlock // of the latest table
 }
 
 var errTruncated = errors.New("a length points outside of the table")
@@ -179,24 +237,38 @@ func (v *verifier) file(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	footer := section{f, info.Size()}
-	sum, err := footer.takeSized()
+	return v.table(f, info.Size())
+}
+
+func (v *verifier) table(f io.ReaderAt, size int64) error {
+	index, err := readIndex(f, size)
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
+	}
+	return v.blocks(f, index)
+}
+
+// readIndex reads the index of a table and compares it with its checksum.
+func readIndex(f io.ReaderAt, size int64) (*fb.TableIndex, error) {
+	footer := section{f, size}
+	sum, err := footer.takeSized()
+	if err != nil {
+		return nil, err
 	}
 	data, err := footer.takeSized()
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
+		return nil, err
 	}
 	if err := compare(data, sum); err != nil {
-		return fmt.Errorf("index: %w", err)
+		return nil, err
 	}
-	return v.blocks(f, fb.GetRootAsTableIndex(data, 0))
+	return fb.GetRootAsTableIndex(data, 0), nil
 }
 
 // blocks checks the blocks of an index that is sound.
-func (v *verifier) blocks(f *os.File, index *fb.TableIndex) error {
-	var at fb.BlockOffset
+func (v *verifier) blocks(f io.ReaderAt, index *fb.TableIndex) error {
+	v.rotten = nil
+	var at, next fb.BlockOffset
 	for i := range index.OffsetsLength() {
 		if !index.Offsets(&at, i) {
 			return errTruncated
@@ -205,18 +277,25 @@ func (v *verifier) blocks(f *os.File, index *fb.TableIndex) error {
 			v.buf = make([]byte, need)
 		}
 		block := v.buf[:at.Len()]
-		if _, err := f.ReadAt(block, int64(at.Offset())); err != nil {
-			return fmt.Errorf("block %d: %w", i, err)
+		_, err := f.ReadAt(block, int64(at.Offset()))
+		lost := err != nil
+		if err == nil {
+			err = verifyBlock(block)
 		}
-		err := verifyBlock(block)
 		if err == nil {
 			continue
 		}
-		err = fmt.Errorf("block %d: %w", i, err)
-		if !v.mayRot || i == index.OffsetsLength()-1 {
+		if err = fmt.Errorf("block %d: %w", i, err); !v.mayRot || isRefusal(err) {
 			return err
 		}
-		v.rot = cmp.Or(v.rot, err)
+		var end []byte
+		if i+1 < index.OffsetsLength() && index.Offsets(&next, i+1) {
+			end = next.KeyBytes()
+		}
+		v.rotten = append(v.rotten, rottenBlock{
+			at: int64(at.Offset()), size: int(at.Len()), first: slices.Clone(at.KeyBytes()), why: err,
+			lost: lost || !isOrdered(block, at.KeyBytes(), end),
+		})
 	}
 	return nil
 }
