@@ -71,8 +71,11 @@ const (
 	// MaxScanCount is the number of keys, members or fields that one SCAN, SSCAN, HSCAN or ZSCAN
 	// looks at, whatever its COUNT.
 	MaxScanCount = 10_000
-	// MaxPattern is the size in bytes of a pattern: matching takes time in proportion.
-	MaxPattern = 128 << 10
+	// MaxPattern is the size in bytes of a pattern. MaxMatching is how many of its characters are
+	// passed in vain for one name, again for each place at which what follows a star is tried: what
+	// takes more does not match.
+	MaxPattern  = 128 << 10
+	MaxMatching = 4 << 20
 	// MaxRandom is how many elements HRANDFIELD, SRANDMEMBER and ZRANDMEMBER return, or draw with a
 	// negative count.
 	MaxRandom = 1 << 20
