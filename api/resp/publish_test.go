@@ -143,6 +143,27 @@ func testASubscriberThatDoesNotReadItsMessagesIsClosed(t *testing.T) {
 	}
 }
 
+// TestWhoMissedMessagesIsClosedThoughItSubscribesToOthers: it would not know that it did.
+func TestWhoMissedMessagesIsClosedThoughItSubscribesToOthers(t *testing.T) {
+	eachWay(t, testWhoMissedMessagesIsClosedThoughItSubscribesToOthers)
+}
+
+func testWhoMissedMessagesIsClosedThoughItSubscribesToOthers(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	_, address := startServer(t, Config{db: db})
+	p, writer := dial(t, address), dial(t, address)
+	p.ask("HELLO 3")
+	p.ask("SUBSCRIBE c")
+	p.send(fields("SET k v", "UNSUBSCRIBE c", "ECHO "+strings.Repeat("x", MaxBatchOutput), "SUBSCRIBE other")...)
+	<-db.entered
+	for range MaxMail>>20 + 1 {
+		writer.expect("PUBLISH c "+strings.Repeat("m", 1<<20-8), ":1")
+	}
+	close(db.leave)
+	p.expectMessages("+OK", `>3 "unsubscribe" "c" :0`)
+	p.expectEnd()
+}
+
 func TestAMessageBeyondTheLimitIsRefused(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
