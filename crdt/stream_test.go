@@ -529,15 +529,26 @@ func (e endedTx) Ended(id ReplicaID) bool { return id == e.ended }
 func TestWhatIsKnownOfAReplicaThatEndedGoesWithItsLastEntry(t *testing.T) {
 	a, _ := twoReaders(t)
 	inStream(t, a, 2, func(s Stream) error { return s.AddAs(StreamID{9, 0}, "f", "v") })
-	want := a.View().Stream("s").Info()
-	for first, tails := range map[int]int{2: 2, 3: 1} {
-		s := a.Clone()
-		mustUpdate(t, s, 2, func(tx dotted.Tx) error {
-			return second(fieldsOf(endedTx{tx, 1}).Stream("s").RemoveFirst(first))
-		})
-		in, _ := s.View().Stream("s").inside()
-		if len(in.tails) != tails || in.info() != want {
-			t.Errorf("after %d entries were removed: %d tails, %v; want %d, %v", first, len(in.tails), in.info(), tails, want)
+	ids := []StreamID{{1, 0}, {2, 0}, {3, 0}}
+	for n, tails := range map[int]int{2: 2, 3: 1} {
+		first, byID := a.View().Stream("s").Info(), a.View().Stream("s").Info()
+		byID.MaxDeleted = ids[n-1]
+		for _, test := range []struct {
+			remove func(Stream) (int, error)
+			want   StreamInfo
+		}{
+			{func(s Stream) (int, error) { return s.RemoveFirst(n) }, first},
+			{func(s Stream) (int, error) { return s.Remove(ids[:n]...) }, byID},
+		} {
+			s := a.Clone()
+			mustUpdate(t, s, 2, func(tx dotted.Tx) error {
+				return second(test.remove(fieldsOf(endedTx{tx, 1}).Stream("s")))
+			})
+			in, _ := s.View().Stream("s").inside()
+			if len(in.tails) != tails || in.info() != test.want {
+				t.Errorf("after %d entries were removed: %d tails, %v; want %d, %v", n, len(in.tails), in.info(), tails,
+					test.want)
+			}
 		}
 	}
 }
