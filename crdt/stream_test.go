@@ -617,6 +617,43 @@ func TestGroupsThatTwoReplicasCreateAtOncePassOverWhatBothDo(t *testing.T) {
 	}
 }
 
+// TestAGroupThatLacksEntriesDoesNotSayThatItHasRead all of them.
+func TestAGroupThatLacksEntriesDoesNotSayThatItHasRead(t *testing.T) {
+	at := func(ms uint64) func(Stream) error {
+		return func(s Stream) error { return s.AddAs(StreamID{ms, 0}, "f", "v") }
+	}
+	create := func(last uint64) func(Stream) error {
+		return func(s Stream) error { return second(s.Group("g").Create(GroupInfo{StreamID{last, 0}, -1})) }
+	}
+	for name, test := range map[string]struct{ a, b []func(Stream) error }{
+		"created twice at once": {[]func(Stream) error{create(0)}, []func(Stream) error{at(1), at(2), create(2)}},
+		"one comes late":        {[]func(Stream) error{at(1)}, []func(Stream) error{at(2), create(2)}},
+	} {
+		a, b := NewState(), NewState()
+		for _, fn := range test.a {
+			inStream(t, a, 1, fn)
+		}
+		for _, fn := range test.b {
+			inStream(t, b, 2, fn)
+		}
+		if lag, ok := b.View().Stream("s").Group("g").Lag(); lag != 0 || !ok {
+			t.Errorf("%s: before that %d entries are to be read, %v", name, lag, ok)
+		}
+		g, _ := both(t, a, b)
+		lag, ok := g.Lag()
+		inStream(t, a, 1, func(s Stream) error {
+			entries, err := s.Group("g").Read("c", epochStart, 0, false)
+			if ok && lag != int64(len(entries)) {
+				t.Errorf("%s: %d entries are read, and there were said to be %d", name, len(entries), lag)
+			}
+			return err
+		})
+		if lag, ok := a.View().Stream("s").Group("g").Lag(); lag != 0 || !ok {
+			t.Errorf("%s: when all is read %d are, %v", name, lag, ok)
+		}
+	}
+}
+
 // TestWhatMarksSayJoins: in any order, in any parts, once or twice.
 func TestWhatMarksSayJoins(t *testing.T) {
 	draw := func(t *rapid.T) (m mark) {
