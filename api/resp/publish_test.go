@@ -231,6 +231,44 @@ func TestAMessageToManyIsHeldOnce(t *testing.T) {
 	}
 }
 
+// TestWhoHoldsTheSameAsManyIsClosedAfterWhoHoldsItAlone: it would give back next to nothing.
+func TestWhoHoldsTheSameAsManyIsClosedAfterWhoHoldsItAlone(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func(channel string) *client {
+		c := register(t, s, idle(t), 0)
+		c.box.start()
+		c.subs.add(toChannel, channel)
+		return c
+	}
+	tell := func(channel string, size int) {
+		s.audience.tell(embedded.Message{Channel: channel, Payload: make([]byte, size)})
+	}
+	var lag, alone []*client
+	for range 10 {
+		lag = append(lag, join("all"))
+	}
+	tell("all", 4_000_000)
+	for i := range MaxHeld/3_000_000 + 2 {
+		alone = append(alone, join(fmt.Sprint(i)))
+		tell(fmt.Sprint(i), 3_000_000)
+	}
+	closed := 0
+	for _, c := range alone {
+		closed += oneIf(c.evicted())
+	}
+	if slices.ContainsFunc(lag, (*client).evicted) || closed == 0 || closed > 4 || s.held.Load() > MaxHeld {
+		t.Errorf("%d of those who hold something alone are closed, and %d bytes held; of those who do together: %v", closed,
+			s.held.Load(), slices.ContainsFunc(lag, (*client).evicted))
+	}
+	for _, c := range slices.Concat(lag, alone) {
+		c.subs.clear()
+		c.box.stop()
+	}
+}
+
 // TestALargeMessageIsSentWhole, to who goes on listening and before the reply to who ends it.
 func TestALargeMessageIsSentWhole(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
