@@ -628,18 +628,21 @@ func (x extent) countTo(id StreamID) int64 {
 	return -1
 }
 
-// count counts an entry that is delivered.
+// count counts an entry that is delivered. One that came late says nothing of how many were before.
 func (st *groupState) count(x extent, id StreamID) {
-	if st.Read >= 0 && !x.broken(id) {
+	switch {
+	case st.Read >= 0 && !x.broken(id):
 		st.Read++
-	} else if x.Added > 0 {
+	case id.Compare(st.Last) < 0:
+		st.Read = -1
+	case x.Added > 0:
 		st.Read = x.countTo(id)
 	}
 	st.Last = maxID(st.Last, id)
 }
 
 // Lag returns how many entries the group has to read, as far as that can be told without counting
-// them.
+// them: ok is false where some may have come late, with lesser ids than the group's last.
 func (g Group) Lag() (lag int64, ok bool) {
 	st, _ := g.state()
 	in, _ := g.stream.inside()
@@ -651,5 +654,8 @@ func (g Group) Lag() (lag int64, ok bool) {
 		return x.Added - st.Read, true
 	}
 	before := x.countTo(st.Last)
+	if from, some := st.next(in); some && x.length > 0 && before == x.Added && from.Compare(x.Last) < 0 {
+		return 0, false
+	}
 	return x.Added - before, before >= 0
 }

@@ -396,12 +396,10 @@ func (s Stream) Remove(ids ...StreamID) (removed int, err error) {
 			greatest = id
 		}
 	}
-	in, err := s.inside()
-	if err != nil || greatest.Compare(in.MaxDeleted) <= 0 {
-		return removed, err
+	if removed == 0 {
+		return 0, nil
 	}
-	in.MaxDeleted = greatest
-	return removed, s.putInfo(in)
+	return removed, s.tidy(greatest)
 }
 
 // RemoveFirst removes the first entries, at most so many, and returns how many there were. O(what
@@ -423,7 +421,7 @@ func (s Stream) RemoveFirst(most int) (removed int, err error) {
 	if err := s.broken(); err != nil || removed == 0 {
 		return removed, err
 	}
-	return removed, s.tidy()
+	return removed, s.tidy(StreamID{})
 }
 
 // Clear removes the entries and the groups, and reports whether there was a stream. What is added
@@ -583,14 +581,16 @@ func (s Stream) putInfo(in inside) error {
 	return s.named(streamState, typeInfo).put(binary.AppendUvarint(payload, uint64(in.Added)), in.dots)
 }
 
-// tidy forgets the tails of replicas that have ended and of whose entries none is left.
-func (s Stream) tidy() error {
+// tidy forgets the tails of replicas that have ended and of whose entries none is left, and notes the
+// greatest id that was removed by name.
+func (s Stream) tidy(deleted StreamID) error {
 	in, err := s.inside()
 	if err != nil {
 		return err
 	}
 	var first *StreamID
-	changed := false
+	changed := deleted.Compare(in.MaxDeleted) > 0
+	in.MaxDeleted = maxID(in.MaxDeleted, deleted)
 	for _, origin := range in.origins() {
 		t := in.tails[origin]
 		if origin == s.tx.Replica() || !s.tx.Ended(origin) {

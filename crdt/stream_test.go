@@ -529,15 +529,26 @@ func (e endedTx) Ended(id ReplicaID) bool { return id == e.ended }
 func TestWhatIsKnownOfAReplicaThatEndedGoesWithItsLastEntry(t *testing.T) {
 	a, _ := twoReaders(t)
 	inStream(t, a, 2, func(s Stream) error { return s.AddAs(StreamID{9, 0}, "f", "v") })
-	want := a.View().Stream("s").Info()
-	for first, tails := range map[int]int{2: 2, 3: 1} {
-		s := a.Clone()
-		mustUpdate(t, s, 2, func(tx dotted.Tx) error {
-			return second(fieldsOf(endedTx{tx, 1}).Stream("s").RemoveFirst(first))
-		})
-		in, _ := s.View().Stream("s").inside()
-		if len(in.tails) != tails || in.info() != want {
-			t.Errorf("after %d entries were removed: %d tails, %v; want %d, %v", first, len(in.tails), in.info(), tails, want)
+	ids := []StreamID{{1, 0}, {2, 0}, {3, 0}}
+	for n, tails := range map[int]int{2: 2, 3: 1} {
+		first, byID := a.View().Stream("s").Info(), a.View().Stream("s").Info()
+		byID.MaxDeleted = ids[n-1]
+		for _, test := range []struct {
+			remove func(Stream) (int, error)
+			want   StreamInfo
+		}{
+			{func(s Stream) (int, error) { return s.RemoveFirst(n) }, first},
+			{func(s Stream) (int, error) { return s.Remove(ids[:n]...) }, byID},
+		} {
+			s := a.Clone()
+			mustUpdate(t, s, 2, func(tx dotted.Tx) error {
+				return second(test.remove(fieldsOf(endedTx{tx, 1}).Stream("s")))
+			})
+			in, _ := s.View().Stream("s").inside()
+			if len(in.tails) != tails || in.info() != test.want {
+				t.Errorf("after %d entries were removed: %d tails, %v; want %d, %v", n, len(in.tails), in.info(), tails,
+					test.want)
+			}
 		}
 	}
 }
@@ -603,6 +614,43 @@ func TestGroupsThatTwoReplicasCreateAtOncePassOverWhatBothDo(t *testing.T) {
 				t.Errorf("it delivers %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// TestAGroupThatLacksEntriesDoesNotSayThatItHasRead all of them.
+func TestAGroupThatLacksEntriesDoesNotSayThatItHasRead(t *testing.T) {
+	at := func(ms uint64) func(Stream) error {
+		return func(s Stream) error { return s.AddAs(StreamID{ms, 0}, "f", "v") }
+	}
+	create := func(last uint64) func(Stream) error {
+		return func(s Stream) error { return second(s.Group("g").Create(GroupInfo{StreamID{last, 0}, -1})) }
+	}
+	for name, test := range map[string]struct{ a, b []func(Stream) error }{
+		"created twice at once": {[]func(Stream) error{create(0)}, []func(Stream) error{at(1), at(2), create(2)}},
+		"one comes late":        {[]func(Stream) error{at(1)}, []func(Stream) error{at(2), create(2)}},
+	} {
+		a, b := NewState(), NewState()
+		for _, fn := range test.a {
+			inStream(t, a, 1, fn)
+		}
+		for _, fn := range test.b {
+			inStream(t, b, 2, fn)
+		}
+		if lag, ok := b.View().Stream("s").Group("g").Lag(); lag != 0 || !ok {
+			t.Errorf("%s: before that %d entries are to be read, %v", name, lag, ok)
+		}
+		g, _ := both(t, a, b)
+		lag, ok := g.Lag()
+		inStream(t, a, 1, func(s Stream) error {
+			entries, err := s.Group("g").Read("c", epochStart, 0, false)
+			if ok && lag != int64(len(entries)) {
+				t.Errorf("%s: %d entries are read, and there were said to be %d", name, len(entries), lag)
+			}
+			return err
+		})
+		if lag, ok := a.View().Stream("s").Group("g").Lag(); lag != 0 || !ok {
+			t.Errorf("%s: when all is read %d are, %v", name, lag, ok)
+		}
 	}
 }
 

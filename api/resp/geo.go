@@ -434,9 +434,9 @@ func geoCommands() []command {
 			summary: "Returns the members within a radius or a box."},
 		{name: "geosearchstore", work: workOfKeys, arity: -8, keys: twoKeys, run: searching(searchStore), access: accessWrite,
 			summary: "Stores the members within a radius or a box."},
-		storing(command{name: "georadius", arity: -6, run: searching(geoForm{}),
+		storing(6, command{name: "georadius", arity: -6, run: searching(geoForm{}),
 			summary: "Returns or stores the members within a radius of a place."}),
-		storing(command{name: "georadiusbymember", arity: -5, run: searching(member),
+		storing(5, command{name: "georadiusbymember", arity: -5, run: searching(member),
 			summary: "Returns or stores the members within a radius of one of them."}),
 		{name: "georadius_ro", arity: -6, keys: oneKey, run: searching(geoForm{only: true}), access: accessScan,
 			summary: "Returns the members within a radius of a place."},
@@ -445,22 +445,25 @@ func geoCommands() []command {
 	})
 }
 
-// storing completes a command that only reads if there is no STORE among its arguments.
-func storing(cmd command) command {
+// storing completes a command that only reads if there is no STORE among its arguments, whose options
+// begin with one of them.
+func storing(options int, cmd command) command {
 	cmd.keys, cmd.work = oneKey, workOfKeys
 	reading := cmd
 	reading.access, reading.group = accessScan, "geo"
-	cmd.access, cmd.reading, cmd.find = accessWrite, &reading, foundInto
+	cmd.access, cmd.reading, cmd.find = accessWrite, &reading, foundInto(options)
 	return cmd
 }
 
-// foundInto returns the key that GEORADIUS stores to.
-func foundInto(args [][]byte) (keys [][]byte) {
-	for i := 5; i < len(args)-1; i++ {
-		if namesStore(args[i]) {
-			i++
-			keys = args[i : i+1]
+// foundInto returns what finds the key that GEORADIUS stores to, behind so many arguments.
+func foundInto(options int) func(args [][]byte) [][]byte {
+	return func(args [][]byte) (keys [][]byte) {
+		for i := options; i < len(args)-1; i++ {
+			if namesStore(args[i]) {
+				i++
+				keys = args[i : i+1]
+			}
 		}
+		return keys
 	}
-	return keys
 }

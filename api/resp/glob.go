@@ -2,24 +2,25 @@ package resp
 
 // matchGlob reports whether s matches a pattern as Redis's KEYS knows them: * for any characters,
 // ? for one, [abc], [^abc] and [a-z] for one of some, and \ before a character that stands for
-// itself. O(len(pattern)·len(s)), whatever the pattern.
+// itself. It takes O(len(pattern)+len(s)+MaxMatching) steps: what would take more does not match.
 func matchGlob(pattern, s string) bool {
 	// After a star it is enough to try again from the last one, one character further on: what an
 	// earlier star could take in addition, the last one can take as well.
 	star, mark := -1, 0
-	p, i := 0, 0
+	p, i, left := 0, 0, MaxMatching
 	for i < len(s) {
 		if p < len(pattern) && pattern[p] == '*' {
 			star, mark = p, i
 			p++
 			continue
 		}
-		if width, ok := matchOne(pattern[p:], s[i]); ok {
+		width, ok := matchOne(pattern[p:], s[i])
+		if ok {
 			p += width
 			i++
 			continue
 		}
-		if star < 0 {
+		if left -= p + width - (star + 2); star < 0 || left < 0 { // nothing for the first character
 			return false
 		}
 		mark++

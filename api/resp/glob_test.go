@@ -3,8 +3,11 @@ package resp
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	embedded "github.com/peerd/peerd/peer"
 )
 
 func TestPatternsMatchAsInRedis(t *testing.T) {
@@ -46,6 +49,29 @@ func TestAPatternOfManyStarsIsAnsweredAtOnce(t *testing.T) {
 	pattern := strings.Repeat("a*", 1000) + "b"
 	if matchGlob(pattern, strings.Repeat("a", 10_000)) {
 		t.Error("a string without b matches a pattern that ends with b")
+	}
+}
+
+// TestALongPatternDoesNotHoldUpItsServer which matches it with the name of a message before anybody
+// else has their turn.
+func TestALongPatternDoesNotHoldUpItsServer(t *testing.T) {
+	name := strings.Repeat("a", embedded.MaxMessage-1)
+	most := strings.Repeat("a", MaxPattern-2)
+	for _, pattern := range []string{"*" + most + "b", "*" + strings.Repeat("?", MaxPattern-2) + "b",
+		"*[" + strings.Repeat("b", MaxPattern-3) + "]"} {
+		began := time.Now()
+		if matchGlob(pattern, name) {
+			t.Errorf("%.10s... matches a name without b", pattern)
+		}
+		if took := time.Since(began); took > 2*time.Second { // some 20 ms; unbounded it is minutes
+			t.Errorf("%.10s... takes %v", pattern, took)
+		}
+	}
+	for _, pattern := range []string{most + "*", "*" + most + "*", "*b*", "*" + strings.Repeat("a*", MaxPattern/2-1),
+		"*[^b]", strings.Repeat("[a-c]", MaxPattern/5) + "*"} {
+		if want := pattern != "*b*"; matchGlob(pattern, name) != want {
+			t.Errorf("%.10s... matches: %v", pattern, !want)
+		}
 	}
 }
 

@@ -76,20 +76,26 @@ func (s *Server) expelLargest() map[*client]int64 {
 // those holds anything: nil if nobody does. Called under mu.
 func (s *Server) largest() (worst *client) {
 	most, mayStay := int64(0), true
+	worse := func(n int64, stays bool) bool {
+		return n > 0 && (mayStay && !stays || mayStay == stays && n > most)
+	}
 	for c := range s.clients {
-		n, stays := c.holds(), c.noEvict.Load()
-		if n > 0 && (mayStay && !stays || mayStay == stays && n > most) {
+		held, stays := c.held.Load(), c.noEvict.Load()
+		if held == evicted || !worse(held+c.box.bytes.Load(), stays) {
+			continue
+		}
+		if n := c.holds(); worse(n, stays) {
 			worst, most, mayStay = c, n, stays
 		}
 	}
 	return worst
 }
 
-// holds returns how much memory the client holds, with what waits in its mailbox: 0 if it is to be
-// closed.
+// holds returns how much memory the client holds, with its part of what waits in its mailbox: 0 if
+// it is to be closed.
 func (c *client) holds() int64 {
 	if held := c.held.Load(); held != evicted {
-		return held + c.box.bytes.Load()
+		return held + c.box.part()
 	}
 	return 0
 }

@@ -48,8 +48,9 @@ const (
 
 	// MaxHeld is the memory in bytes that all clients together may hold: commands that have come in
 	// part, what MULTI queued, what is executed, and replies that were not sent. Beyond it the
-	// client that holds most is closed, one with CLIENT NO-EVICT after all others. What is less
-	// than FreeHold of one client is not counted.
+	// client that holds most is closed, one with CLIENT NO-EVICT after all others. A large message
+	// that waits for several counts once, and for each in part. What is less than FreeHold of one
+	// client is not counted.
 	MaxHeld  = 256 << 20
 	FreeHold = 16 << 10
 	// LongHold is what a client counts as holding, in bytes, for each second that a long reply has
@@ -71,8 +72,11 @@ const (
 	// MaxScanCount is the number of keys, members or fields that one SCAN, SSCAN, HSCAN or ZSCAN
 	// looks at, whatever its COUNT.
 	MaxScanCount = 10_000
-	// MaxPattern is the size in bytes of a pattern: matching takes time in proportion.
-	MaxPattern = 128 << 10
+	// MaxPattern is the size in bytes of a pattern. MaxMatching is how many of its characters are
+	// passed in vain for one name, again for each place at which what follows a star is tried: what
+	// takes more does not match.
+	MaxPattern  = 128 << 10
+	MaxMatching = 4 << 20
 	// MaxRandom is how many elements HRANDFIELD, SRANDMEMBER and ZRANDMEMBER return, or draw with a
 	// negative count.
 	MaxRandom = 1 << 20

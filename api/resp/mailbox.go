@@ -118,6 +118,21 @@ func (b *mailbox) waiting() (messages int, bytes int64) {
 	return len(b.queue), b.bytes.Load()
 }
 
+// part returns how many bytes the box holds, of what is large and in others, too, its part: else all
+// of those were closed before one that holds nearly as much alone.
+func (b *mailbox) part() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.bytes.Load()
+	for i := range b.queue {
+		if m := &b.queue[i]; m.shared != nil && m.isLarge() {
+			whole := int64(m.size() - m.alone())
+			n -= whole - whole/max(m.shared.Load(), 1)
+		}
+	}
+	return n
+}
+
 // holdMail notes that mail is in one mailbox more. dropMail is its opposite.
 func (s *Server) holdMail(m *mail) {
 	size := m.alone()

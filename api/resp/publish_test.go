@@ -143,6 +143,27 @@ func testASubscriberThatDoesNotReadItsMessagesIsClosed(t *testing.T) {
 	}
 }
 
+// TestWhoMissedMessagesIsClosedThoughItSubscribesToOthers: it would not know that it did.
+func TestWhoMissedMessagesIsClosedThoughItSubscribesToOthers(t *testing.T) {
+	eachWay(t, testWhoMissedMessagesIsClosedThoughItSubscribesToOthers)
+}
+
+func testWhoMissedMessagesIsClosedThoughItSubscribesToOthers(t *testing.T) {
+	db := slowDB{newMemory(t), make(chan struct{}), make(chan struct{})}
+	_, address := startServer(t, Config{db: db})
+	p, writer := dial(t, address), dial(t, address)
+	p.ask("HELLO 3")
+	p.ask("SUBSCRIBE c")
+	p.send(fields("SET k v", "UNSUBSCRIBE c", "ECHO "+strings.Repeat("x", MaxBatchOutput), "SUBSCRIBE other")...)
+	<-db.entered
+	for range MaxMail>>20 + 1 {
+		writer.expect("PUBLISH c "+strings.Repeat("m", 1<<20-8), ":1")
+	}
+	close(db.leave)
+	p.expectMessages("+OK", `>3 "unsubscribe" "c" :0`)
+	p.expectEnd()
+}
+
 func TestAMessageBeyondTheLimitIsRefused(t *testing.T) {
 	_, address := startServer(t, Config{db: newMemory(t)})
 	p := dial(t, address)
@@ -207,6 +228,44 @@ func TestAMessageToManyIsHeldOnce(t *testing.T) {
 	}
 	if held, mail := s.held.Load(), s.mail.Load(); held != 0 || mail != 0 {
 		t.Errorf("%d bytes are held, %d of them of mail", held, mail)
+	}
+}
+
+// TestWhoHoldsTheSameAsManyIsClosedAfterWhoHoldsItAlone: it would give back next to nothing.
+func TestWhoHoldsTheSameAsManyIsClosedAfterWhoHoldsItAlone(t *testing.T) {
+	s, err := New(Config{db: newMemory(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func(channel string) *client {
+		c := register(t, s, idle(t), 0)
+		c.box.start()
+		c.subs.add(toChannel, channel)
+		return c
+	}
+	tell := func(channel string, size int) {
+		s.audience.tell(embedded.Message{Channel: channel, Payload: make([]byte, size)})
+	}
+	var lag, alone []*client
+	for range 10 {
+		lag = append(lag, join("all"))
+	}
+	tell("all", 4_000_000)
+	for i := range MaxHeld/3_000_000 + 2 {
+		alone = append(alone, join(fmt.Sprint(i)))
+		tell(fmt.Sprint(i), 3_000_000)
+	}
+	closed := 0
+	for _, c := range alone {
+		closed += oneIf(c.evicted())
+	}
+	if slices.ContainsFunc(lag, (*client).evicted) || closed == 0 || closed > 4 || s.held.Load() > MaxHeld {
+		t.Errorf("%d of those who hold something alone are closed, and %d bytes held; of those who do together: %v", closed,
+			s.held.Load(), slices.ContainsFunc(lag, (*client).evicted))
+	}
+	for _, c := range slices.Concat(lag, alone) {
+		c.subs.clear()
+		c.box.stop()
 	}
 }
 

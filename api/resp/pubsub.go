@@ -223,14 +223,16 @@ func unsubscribing(kind naming, reply string) func(c *call) error {
 	}
 }
 
-// insertMail puts what waits in the mailbox before the reply to the request.
+// insertMail puts what waits in the mailbox before the reply to the request. If messages were thrown
+// away the client is closed behind that: the box that a later subscription opens does not know it.
 func (c *call) insertMail() {
 	for more := true; more; {
 		before := replies{resp3: c.session.resp3}
 		var large *mail
 		var err error
 		if large, more, err = c.session.subs.box.take(&before); err != nil {
-			return // it is closed for that
+			c.session.quit = true
+			return
 		}
 		if large != nil {
 			before.buf = append(append(before.buf, large.Payload...), "\r\n"...)

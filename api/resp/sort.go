@@ -30,7 +30,7 @@ type sortedElement struct {
 }
 
 func runSort(c *call) error {
-	s, err := c.sorting()
+	s, err := c.sorting(c.command.name == "sort")
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,8 @@ func sortedInto(args [][]byte) (keys [][]byte) {
 	return keys
 }
 
-func (c *call) sorting() (s sorting, err error) {
+// sorting reads the arguments, of which STORE is one if it may store.
+func (c *call) sorting(stores bool) (s sorting, err error) {
 	s.count = -1
 	for i := 2; i < len(c.args); i++ {
 		left := len(c.args) - i - 1
@@ -148,7 +149,7 @@ func (c *call) sorting() (s sorting, err error) {
 				return s, err
 			}
 			i += 2
-		case c.is(i, "store") && left >= 1 && c.command.name == "sort":
+		case c.is(i, "store") && left >= 1 && stores:
 			i++
 			to := c.arg(i)
 			s.store = &to
@@ -164,6 +165,29 @@ func (c *call) sorting() (s sorting, err error) {
 		}
 	}
 	return s, nil
+}
+
+// workOfSort is that of SORT, which looks for a key of each BY and GET for an element.
+func workOfSort(c *call, cmd *command) int64 {
+	s, err := c.sorting(cmd.name == "sort")
+	if err != nil {
+		return 0 // which the command refuses
+	}
+	n := int64(countParts(c.tx, c.arg(1), c.mostWork()))
+	found := n - min(max(s.start, 0), n)
+	if s.count >= 0 {
+		found = min(found, s.count)
+	}
+	work := n
+	if s.by != "" && !s.unsorted {
+		work += n
+	}
+	for _, pattern := range s.get {
+		if pattern != "#" {
+			work += found
+		}
+	}
+	return work
 }
 
 // sortable returns the elements of the key, in the order of their names, or in their own.

@@ -65,6 +65,8 @@ func (d *differing) mayDiffer(command []string) bool {
 		return slices.ContainsFunc(command, func(key string) bool { return d.did(key, "xsetid", "restore") })
 	case "xtrim":
 		return d.trimsAbout(command)
+	case "object": // what MULTI has queued refers to it as well
+		return len(command) > 1 && strings.EqualFold(command[1], "refcount")
 	}
 	return false
 }
