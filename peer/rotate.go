@@ -136,7 +136,7 @@ type keyChange struct {
 func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyAnswers, nil)
 	known := c.n.permitted(c.n.members.List())
-	if len(known) == 0 && len(c.n.members.Joining()) > 0 {
+	if len(known) == 0 && len(c.n.members.Joining())+len(c.n.members.Unmet()) > 0 {
 		return false, ErrKeyAlone
 	}
 	knows := map[string]string{c.n.id.String(): ""} // the name of one who does, by peer id
