@@ -574,7 +574,7 @@ func ExampleProblem() {
 	// Output:
 	// disk-low: 3 MiB are free and 9 MiB must be: writes are refused
 	// Make room, or lower --min-free.
-	// of 15 kinds
+	// of 16 kinds
 }
 
 func ExamplePeer_RotateKey() {

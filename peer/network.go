@@ -234,6 +234,10 @@ const (
 	// maxShaking is how many connections wait for their handshakes, for which libp2p gives 15 s:
 	// a stranger who opens all that one address may, and says nothing, leaves as many to others.
 	maxShaking = 2 * (connBurst + 15*connRate)
+	// leastConns is how many connections over TCP there may be however few files the process may open:
+	// else a quarter of those, and half of that while their handshakes are not over. The store ends if
+	// it cannot open a file, and needs some of them.
+	leastConns = 64
 )
 
 // resourceManager bounds what libp2p takes. Hosts behind one address are not limited among each
@@ -245,7 +249,8 @@ func resourceManager() (libnet.ResourceManager, error) {
 	limits.SystemBaseLimit.ConnsOutbound = 2 * MaxMembers
 	limits.TransientBaseLimit.ConnsInbound = maxShaking
 	limits.TransientBaseLimit.Conns = 2 * maxShaking
-	limits.TransientBaseLimit.FD = maxShaking
+	limits.SystemBaseLimit.FD, limits.SystemLimitIncrease.FDFraction = leastConns, 1./2 // of half of all files
+	limits.TransientBaseLimit.FD, limits.TransientLimitIncrease.FDFraction = leastConns/2, 1./4
 	perHost := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: MaxMembers}}
 	perHost6 := []rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: MaxMembers}}
 	limit := rate.Limit{RPS: connRate, Burst: connBurst}

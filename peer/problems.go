@@ -36,6 +36,8 @@ var problemKinds = [...]problemKind{
 	{"no-host-reached", "None of the hosts to join is reached, or, where none is named, none of the members: this host is alone.",
 		"See that peerd runs there, that the ports 7946 and 7947 are open both ways for TCP and UDP, and that --join names it. " +
 			"Members that will not come back are removed with peerd member remove."},
+	{"joined-nobody", "This host was started with hosts to join, has met none of them, and was started again without: it is alone.",
+		"Start it with --join again. If it is to be alone, stop it, remove members.json from its directory and start it."},
 	{"removed", "The others take this host for removed from the cluster.",
 		"Take it back with peerd member add at one of them, or stop it."},
 	{"other-key", "A host to join, or one that wants to join here, has another cluster key.",
@@ -76,6 +78,7 @@ type facts struct {
 	status    *Status
 	now       time.Time
 	lonely    []string // hosts to join, or else members, of which none is reached
+	unmet     []string // hosts that an earlier start was to join and did not meet, if nobody is known
 	sightings []members.Sighting
 	unlinked  []unlinked
 	gone      string // the own address, if it is none of this host's
@@ -123,6 +126,10 @@ func (f *facts) find() (all []finding) {
 	s := f.status
 	if len(f.lonely) > 0 {
 		add("no-host-reached", "", "this host is alone: none is reached of %s", few(f.lonely))
+	}
+	if len(f.unmet) > 0 {
+		add("joined-nobody", "", "this host is alone: an earlier start was to join %s and met nobody, and this one is to join none",
+			few(f.unmet))
 	}
 	if s.Removed {
 		add("removed", "", "the others take this host for removed from the cluster")
@@ -419,6 +426,7 @@ func (p *Peer) facts(s *Status, told []report, gaps []gap) *facts {
 	if n.members.Tried() && !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Alive || m.Linked }) {
 		f.lonely = n.sought(s.Members)
 	}
+	f.unmet = n.members.Unmet()
 	f.sightings = n.members.Sightings()
 	f.gone = p.problems.addressGone(n.members.Addr(), p.cfg.Advertise != "" || p.cfg.simulated != nil, f.now)
 	n.mu.Lock()

@@ -32,6 +32,7 @@ func TestEachKindOfProblemIsFound(t *testing.T) {
 		"removed": {status: &Status{Removed: true}, // and is let in by nobody
 			unlinked: []unlinked{{name: "lima", id: "b", since: now.Add(-linkPatience)}}},
 		"no-host-reached": {lonely: []string{"10.0.0.2:7946"}},
+		"joined-nobody":   {unmet: []string{"10.0.0.2:7946"}},
 		"other-key":       {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.9"}}},
 		"key-left-out": {sightings: []members.Sighting{{Kind: members.OtherKeyHere, Addr: "10.0.0.2:7946"}},
 			status: &Status{Members: []Member{{Name: "lima", Addr: "10.0.0.2:7946"}}}},
@@ -246,6 +247,45 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
+}
+
+// TestAHostThatHasMetNobodyAndIsToJoinNobodySaysSo is of a host that is started again without the hosts to join, as one
+// that knows members may be.
+func TestAHostThatHasMetNobodyAndIsToJoinNobodySaysSo(t *testing.T) {
+	c := newCluster(t)
+	other := c.add()
+	at := other.net.members.Addr()
+	mustClose(t, other)
+	cfg := c.config(t.TempDir())
+	cfg.Join = []string{at}
+	p := c.start(cfg)
+	eventually(t, "it is written down whom it is to join", func() bool {
+		text, err := os.ReadFile(filepath.Join(cfg.Dir, knownFile))
+		return err == nil && strings.Contains(string(text), at)
+	})
+	mustClose(t, p)
+	cfg.Join = nil
+	for range 2 {
+		p = c.start(cfg)
+		wantProblem(t, p, "joined-nobody")
+		if what := mustStatus(t, p).Problems[0].What; !strings.Contains(what, at) {
+			t.Errorf("whom it was to join is not said: %s", what)
+		}
+		if _, err := p.RotateKey(t.Context(), nil); !errors.Is(err, ErrKeyAlone) {
+			t.Errorf("it gives itself a key: %v", err)
+		}
+		mustClose(t, p)
+	}
+	cfg.Join = []string{c.add().net.members.Addr()}
+	p = c.start(cfg)
+	c.meet(p, c.peers[len(c.peers)-2])
+	mustClose(t, p)
+	cfg.Join = nil
+	p = c.start(cfg)
+	c.meet(p, c.peers[len(c.peers)-3])
+	if ids := problemIDs(t, p); len(ids) > 0 {
+		t.Errorf("problems of one that knows members: %q", ids)
+	}
 }
 
 // TestAHostThatIsToJoinItselfIsAClusterOfItsOwn has the list of hosts to join that all hosts of a

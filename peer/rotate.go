@@ -136,7 +136,7 @@ type keyChange struct {
 func (c *keyChange) gather(ctx context.Context) (ok bool, err error) {
 	c.note(c.n.id.String(), c.n.p.cfg.Name, KeyAnswers, nil)
 	known := c.n.permitted(c.n.members.List())
-	if len(known) == 0 && len(c.n.members.Joining()) > 0 {
+	if len(known) == 0 && len(c.n.members.Joining())+len(c.n.members.Unmet()) > 0 {
 		return false, ErrKeyAlone
 	}
 	knows := map[string]string{c.n.id.String(): ""} // the name of one who does, by peer id
@@ -284,17 +284,23 @@ func (c *keyChange) result() KeyChange {
 func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequest) (
 	answers []keyAnswer, problems []error) {
 	answers, problems = make([]keyAnswer, len(hosts)), make([]error, len(hosts))
+	askEach(len(hosts), func(i int) { answers[i], problems[i] = n.tell(ctx, hosts[i], q) })
+	return answers, problems
+}
+
+// askEach calls ask for each of n, for keyAtOnce of them at the same time, and returns when all have
+// returned.
+func askEach(n int, ask func(i int)) {
 	free := make(chan struct{}, keyAtOnce)
 	var asking sync.WaitGroup
-	for i, m := range hosts {
+	for i := range n {
 		free <- struct{}{}
 		asking.Go(func() {
-			answers[i], problems[i] = n.tell(ctx, m, q)
+			ask(i)
 			<-free
 		})
 	}
 	asking.Wait()
-	return answers, problems
 }
 
 // reaches reports whether a member may answer: one that is behind NAT is taken for dead now and
@@ -340,8 +346,13 @@ func (n *network) tell(ctx context.Context, m members.Member, q keyRequest) (key
 // know, and would accept the old key for ever.
 func (n *network) keyless(ctx context.Context, leftOut []string) (ids []string) {
 	inUse := []secret.Key{n.keys.ring().InUse()}
-	for _, one := range leftOut {
-		if m, known := n.members.Get(one); !known || !n.holds(ctx, m, inUse) {
+	hold := make([]bool, len(leftOut))
+	askEach(len(leftOut), func(i int) {
+		m, known := n.members.Get(leftOut[i])
+		hold[i] = known && n.holds(ctx, m, inUse)
+	})
+	for i, one := range leftOut {
+		if !hold[i] {
 			ids = append(ids, one)
 		}
 	}

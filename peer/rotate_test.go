@@ -5,15 +5,18 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	libnet "github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/peerd/peerd/internal/secret"
 )
@@ -401,6 +404,60 @@ func TestAMemberThatIsGivenTheNewKeyByHandTakesPartAgain(t *testing.T) {
 				t.Errorf("it uses %s and accepts %s", s.ClusterKey, s.AcceptedKeys)
 			}
 		})
+	}
+}
+
+// TestAMemberThatIsLeftOutAndCannotRetireIsLeftOut though it holds the key: it was named for that.
+func TestAMemberThatIsLeftOutAndCannotRetireIsLeftOut(t *testing.T) {
+	t.Parallel()
+	c := keyCluster(t, 3)
+	a, broken := c.peers[0], c.peers[2]
+	if rotated := changeKey(t, a, nil, (*Peer).RotateKey); !rotated.Done {
+		t.Fatalf("rotated: %+v", rotated)
+	}
+	defer breakKeyFile(t, broken)()
+	if retired := changeKey(t, a, nil, (*Peer).RetireKeys); retired.Done {
+		t.Errorf("retired, with one that cannot: %+v", retired)
+	}
+	retired := changeKey(t, a, []string{mustStatus(t, broken).PeerID}, (*Peer).RetireKeys)
+	want := map[string]string{"peer0": KeyAlone, "peer1": KeyAlone, "peer2": KeyLeftOut}
+	if diff := cmp.Diff(want, states(retired)); !retired.Done || diff != "" {
+		t.Errorf("retired without it: done %v, %s", retired.Done, diff)
+	}
+}
+
+// TestMembersThatAreLeftOutAreAskedAtOnce whether they hold the key: each of those that do not answer takes keyTimeout.
+func TestMembersThatAreLeftOutAreAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	const silent = 3
+	c := keyCluster(t, 1+silent)
+	a := c.peers[0]
+	var without []string
+	asked, all := atomic.Int32{}, make(chan struct{})
+	for _, p := range c.peers[1:] {
+		without = append(without, mustStatus(t, p).PeerID)
+		once := sync.OnceFunc(func() {
+			if asked.Add(1) == silent {
+				close(all)
+			}
+		})
+		p.net.host.SetStreamHandler(streamID(keyStream, p.net.keys.ring().InUse()), func(s libnet.Stream) {
+			defer func() { _ = s.Reset() }()
+			gaveUp := make(chan struct{})
+			go func() {
+				_, _ = io.Copy(io.Discard, s)
+				close(gaveUp)
+			}()
+			once()
+			select {
+			case <-all:
+			case <-gaveUp:
+				t.Errorf("%s was given up before others were asked", p.cfg.Name)
+			}
+		})
+	}
+	if retired := changeKey(t, a, without, (*Peer).RetireKeys); !retired.Done {
+		t.Errorf("retired: %+v", retired)
 	}
 }
 

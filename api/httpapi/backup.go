@@ -24,13 +24,10 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 		answerProblem(w, err)
 		return
 	}
-	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", backupType)
-		return
-	}
-	out := &stream{w: w, control: http.NewResponseController(w)}
+	out := &stream{w: w, control: http.NewResponseController(w), head: r.Method == http.MethodHead}
 	info, err := data.Backup(r.Context(), out, nil)
 	switch {
+	case out.begun && out.head: // it has the headers, and no more was asked for
 	case err == nil:
 		s.log.Info("a backup was taken", "spaces", len(info.Spaces), "records", info.Records, "bytes", info.Bytes)
 	case out.begun:
@@ -45,18 +42,26 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// stream is a long answer: each part has its own deadline, and the headers go out with the first.
+// stream is a long answer: each part has its own deadline, and the headers go out with the first. Of one
+// to HEAD there are the headers alone.
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	head    bool
 	begun   bool
 }
+
+// errHead ends a backup that was asked for by HEAD.
+var errHead = errors.New("only the headers were asked for")
 
 func (s *stream) Write(p []byte) (int, error) {
 	if !s.begun {
 		s.begun = true
 		s.w.Header().Set("Content-Type", backupType)
 		s.w.Header().Set("Content-Disposition", `attachment; filename="peerd.backup"`)
+	}
+	if s.head {
+		return 0, errHead
 	}
 	_ = s.control.SetWriteDeadline(time.Now().Add(backupStall)) // a recorder has none
 	return s.w.Write(p)

@@ -13,14 +13,17 @@ const (
 	// each counted copies times. A request that would go beyond is answered with 503, a watch
 	// ends.
 	MaxHeld = 256 << 20
-	// copies is in how many forms a body or an answer is in memory at once: as read, decoded or
-	// encoded, and its strings. An answer that is made and sent is its text alone: see answerData.
+	// copies is in how many forms a body, or what is read for an answer, is in memory at once: as
+	// read, decoded, and its strings. Of an answer that is sent there are its strings alone: see
+	// answerData.
 	copies = 4
 	// memberSize and objectSize are the bytes that a member of a list and an object of a body
 	// take when they are decoded, however short they are, each counted copies times; memberSize
 	// also what a field of a stream's entry takes beside its bytes in an answer.
 	memberSize = 16
 	objectSize = 64
+	// resultSize is the same of what an operation did.
+	resultSize = 96
 )
 
 var errBusy = refuse(http.StatusServiceUnavailable, "busy", fmt.Sprintf(
@@ -50,6 +53,9 @@ func (s *share) give(n int) {
 	s.all.Add(-cost)
 }
 
+// taken returns how many bytes of bodies and answers the request took.
+func (s *share) taken() int { return int(s.bytes / copies) }
+
 // keep has the request hold n bytes from now on, whatever it took before.
 func (s *share) keep(n int) {
 	more := int64(n) - s.bytes
@@ -69,15 +75,16 @@ func (s *Server) ration(next http.Handler) http.Handler {
 	})
 }
 
-// answerData answers with what was read. While it is sent, which may take long, the request holds
-// the text alone: who reads slowly does not keep others from the memory that only making it took.
-func answerData(w http.ResponseWriter, r *http.Request, v any) {
-	text, ok := encode(w, v)
-	if !ok {
-		return
+// answerData answers with v, which has so many bytes of names and values. While it is sent, which may
+// take long, the request holds those alone, and a piece of the text: who reads slowly does not keep
+// others from the memory that only making it took, or that its body did.
+func answerData(w http.ResponseWriter, r *http.Request, v any, size int) {
+	shareOf(r).keep(size + pieceSize)
+	w.Header().Set("Content-Type", "application/json")
+	out := &pieces{to: w}
+	if encodeTo(out, "  ", v) == nil { // who has gone away is told nothing
+		_, _ = out.Write([]byte("\n"))
 	}
-	shareOf(r).keep(cap(text))
-	send(w, http.StatusOK, "application/json", text)
 }
 
 // shareOf returns the share that ration gave a request.

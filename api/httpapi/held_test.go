@@ -148,3 +148,30 @@ func TestWhoReadsSlowlyLeavesOthersTheirMemory(t *testing.T) {
 		t.Errorf("%d bytes are still held", left-(MaxHeld-size*copies))
 	}
 }
+
+// TestWhoIsAnsweredAWriteSlowlyHoldsWhatItIsToldAlone and no more what the body took, of which most went into the store.
+func TestWhoIsAnsweredAWriteSlowlyHoldsWhatItIsToldAlone(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	const size = 8 << 20
+	value := strings.Repeat("v", size)
+	for path, body := range map[string]string{
+		"PUT /v1/keys/k": `{"type":"string","value":"` + value + `"}`,
+		"POST /v1/tx":    `{"ops":[{"op":"string.set","path":["k"],"value":"` + value + `"},{"op":"delete","prefix":"k"}]}`,
+	} {
+		method, target, _ := strings.Cut(path, " ")
+		r := httptest.NewRequest(method, "http://localhost"+target, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := &stalled{ResponseRecorder: httptest.NewRecorder(), begun: make(chan struct{}), goOn: make(chan struct{})}
+		var writing sync.WaitGroup
+		writing.Go(func() { a.s.ServeHTTP(w, r) })
+		<-w.begun
+		if held := a.s.held.Load(); held > size/4 {
+			t.Errorf("while %s of %d bytes is answered %d bytes are held", path, size, held)
+		}
+		close(w.goOn)
+		writing.Wait()
+		if w.Code != http.StatusOK {
+			t.Errorf("%s is answered with %d: %s", path, w.Code, w.Body)
+		}
+	}
+}

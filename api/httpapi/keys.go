@@ -52,7 +52,7 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if !found {
 		return refuse(http.StatusNotFound, "not-found", "nothing is stored there")
 	}
-	answerData(w, r, e)
+	answerData(w, r, e, shareOf(r).taken())
 	return nil
 }
 
@@ -114,7 +114,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	if err := checkNamed(e.members(), "elements, items, entries and fields"); err != nil {
 		return err
 	}
-	return s.change(w, r, q, func(tx *peer.Tx) (changes, error) {
+	c, err := s.change(w, r, q, func(tx *peer.Tx) (changes, error) {
 		at, err := walk(tx.Fields, path)
 		if err != nil {
 			return changes{}, err
@@ -125,13 +125,14 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		}
 		return changes{Changed: []octets{path[0]}}, err
 	})
+	return c.answer(w, r, err)
 }
 
 // deleteKey deletes a key, or a path in it.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	q := dataQueryOf(r, "path")
 	path := q.path(r)
-	return s.change(w, r, q, func(tx *peer.Tx) (c changes, err error) {
+	c, err := s.change(w, r, q, func(tx *peer.Tx) (c changes, err error) {
 		at, err := walk(tx.Fields, path)
 		if err != nil {
 			return c, err
@@ -142,6 +143,7 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 		}
 		return c, err
 	})
+	return c.answer(w, r, err)
 }
 
 // listing is some of the keys.
@@ -174,7 +176,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	l.Token = token
 	w.Header().Set(tokenHeader, string(token))
-	answerData(w, r, l)
+	answerData(w, r, l, shareOf(r).taken())
 	return nil
 }
 

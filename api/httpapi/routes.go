@@ -137,19 +137,12 @@ func notAllowed(methods string) http.HandlerFunc {
 func answerJSON(w http.ResponseWriter, code int, v any) { answerAs(w, code, "application/json", v) }
 
 func answerAs(w http.ResponseWriter, code int, media string, v any) {
-	if text, ok := encode(w, v); ok {
-		send(w, code, media, text)
-	}
-}
-
-// encode returns v in JSON. If that cannot say it, it answers so.
-func encode(w http.ResponseWriter, v any) (text []byte, ok bool) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		answerProblem(w, refuse(http.StatusInternalServerError, "internal", "JSON cannot say the answer: "+err.Error()))
-		return nil, false
+		return
 	}
-	return append(text, '\n'), true
+	send(w, code, media, append(text, '\n'))
 }
 
 func answerText(w http.ResponseWriter, code int, text string) {
@@ -162,16 +155,30 @@ func send(w http.ResponseWriter, code int, media string, text []byte) {
 	_ = write(w, text) // who has gone away is told nothing
 }
 
-// write writes a piece at a time: a client that reads slowly may take writeTimeout for each, however
-// long making the answer took.
+// write writes a text in pieces.
 func write(w http.ResponseWriter, text []byte) error {
-	control := http.NewResponseController(w)
+	_, err := (&pieces{to: w}).Write(text)
+	return err
+}
+
+// pieces writes a piece of maxPiece at a time: a client that reads slowly may take writeTimeout for
+// each, however long making the answer took.
+type pieces struct {
+	to   http.ResponseWriter
+	left int // of the piece whose time runs
+}
+
+// Write implements io.Writer.
+func (p *pieces) Write(text []byte) (written int, err error) {
 	for {
-		piece := text[:min(len(text), maxPiece)]
-		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder has none
-		if _, err := w.Write(piece); err != nil || len(piece) == len(text) {
-			return err
+		if p.left == 0 {
+			p.left = maxPiece
+			_ = http.NewResponseController(p.to).SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder has none
 		}
-		text = text[len(piece):]
+		n, err := p.to.Write(text[written:][:min(len(text)-written, p.left)])
+		p.left -= n
+		if written += n; err != nil || written == len(text) {
+			return written, err
+		}
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +74,7 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 		{"HEAD", "/v1/backup", fakePeer{backup: "all"}, 200, "", backupType},
 		{"GET", "/v1/backup", fakePeer{broken: peer.ErrBackupRuns}, 409, "runs already", "application/problem+json"},
 		{"GET", "/v1/backup", fakePeer{broken: peer.ErrRebuilding}, 503, "is damaged", "application/problem+json"},
+		{"HEAD", "/v1/backup", fakePeer{broken: peer.ErrBackupRuns}, 409, "", "application/problem+json"},
 		{"GET", "/", fakePeer{}, 200, "<!DOCTYPE html>", "text/html"},
 		{"GET", "/console.js", fakePeer{}, 200, "'use strict'", "text/javascript"},
 		{"GET", "/console.css", fakePeer{}, 200, "prefers-color-scheme", "text/css"},
@@ -96,6 +99,28 @@ func TestEachPathAnswersAsDocumented(t *testing.T) {
 				t.Error("no content security policy")
 			}
 		})
+	}
+}
+
+// TestHEADOfABackupIsAnsweredAsGET is, without a backup.
+func TestHEADOfABackupIsAnsweredAsGET(t *testing.T) {
+	a := newAPI(t, peer.Config{})
+	a.put("k", strings.Repeat("v", 4<<20), "")
+	for path, code := range map[string]int{
+		"/v1/backup": 200, "/v1/backup?space=default": 200, "/v1/backup?space=nosuch": 404, "/v1/backup?space=No": 400,
+	} {
+		get, head := ask(a.s, "GET", path, "localhost"), ask(a.s, "HEAD", path, "localhost")
+		if get.Code != code || head.Code != code {
+			t.Errorf("GET %s is answered with %d and HEAD with %d, want %d", path, get.Code, head.Code, code)
+		}
+		get.Header().Del("X-Request-Id")
+		head.Header().Del("X-Request-Id")
+		if !maps.EqualFunc(get.Header(), head.Header(), slices.Equal) {
+			t.Errorf("GET %s has the headers %v and HEAD %v", path, get.Header(), head.Header())
+		}
+		if code == 200 && head.Body.Len() > 0 {
+			t.Errorf("HEAD %s is answered with %d bytes", path, head.Body.Len())
+		}
 	}
 }
 

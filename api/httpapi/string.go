@@ -37,16 +37,20 @@ func (stringConverter) check(v *value, _ int) error {
 func (stringConverter) read(r *reader, at spot, _ *string, _ int, v *value) (*string, error) {
 	s := at.in.String(at.name)
 	text, _ := s.Get()
-	shown := octets(text)
-	v.Value = &shown
-	size := len(text)
-	if r.conflicts {
-		for text := range s.All() {
-			v.Values = append(v.Values, octets(text))
-			size += len(text)
-		}
+	if err := r.spend(0, len(text)); err != nil {
+		return nil, err
 	}
-	return nil, r.spend(0, size)
+	v.Value = new(octets(text))
+	if !r.conflicts {
+		return nil, nil
+	}
+	for text := range s.All() {
+		if err := r.spend(0, len(text)); err != nil {
+			return nil, err
+		}
+		v.Values = append(v.Values, octets(text))
+	}
+	return nil, nil
 }
 
 func (stringConverter) write(at spot, v *value) error {

@@ -59,11 +59,11 @@ func (s *Server) runTransaction(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf(
 			"transaction too large: %d deletes by prefix (limit %d, MaxPrefixes); send them in parts", prefixes, MaxPrefixes))
 	}
-	err := s.change(w, r, q, t.run)
+	c, err := s.change(w, r, q, t.run)
 	for t.canBeLess(err) {
-		err = s.change(w, r, q, t.run)
+		c, err = s.change(w, r, q, t.run)
 	}
-	return err
+	return c.answer(w, r, err)
 }
 
 // checkNamed returns a problem if a body names more than a transaction may write, even if nothing
@@ -108,28 +108,47 @@ func (t *transaction) run(tx *peer.Tx) (changes, error) {
 	return c, nil
 }
 
-// change runs fn as a transaction, once the peer has seen the token of the request, and answers
-// what it changed. fn may be run on another goroutine, but not after change returned.
+// change runs fn as a transaction, once the peer has seen the token of the request, and returns what
+// it changed. fn may be run on another goroutine, but not after change returned.
 func (s *Server) change(w http.ResponseWriter, r *http.Request, q *query,
-	fn func(*peer.Tx) (changes, error)) error {
+	fn func(*peer.Tx) (changes, error)) (c changes, err error) {
 	data, err := s.await(w, r, q)
 	if err != nil {
-		return err
+		return c, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	var c changes
 	token, err := data.UpdateToken(ctx, func(tx *peer.Tx) (err error) {
 		c, err = fn(tx)
 		return err
 	})
-	if err = orNoToken(err); err != nil {
+	c.Token = token
+	return c, orNoToken(err)
+}
+
+// answer answers with what was changed, unless there is an error.
+func (c *changes) answer(w http.ResponseWriter, r *http.Request, err error) error {
+	if err != nil {
 		return err
 	}
-	if c.Token = token; c.Changed == nil {
+	if c.Changed == nil {
 		c.Changed = []octets{}
 	}
-	w.Header().Set(tokenHeader, string(token))
-	answerJSON(w, http.StatusOK, c)
+	w.Header().Set(tokenHeader, string(c.Token))
+	answerData(w, r, *c, c.size())
 	return nil
+}
+
+// size returns how many bytes of names, and about how many beside them, are in what was changed.
+func (c *changes) size() int {
+	n := len(c.Results) * resultSize
+	for _, key := range c.Changed {
+		n += len(key) + memberSize
+	}
+	for i := range c.Results {
+		for _, s := range c.Results[i].Scores {
+			n += len(*s.Element) + objectSize
+		}
+	}
+	return n
 }

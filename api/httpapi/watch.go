@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -180,7 +181,7 @@ func (s *events) problem(p *problem) error {
 	if err != nil {
 		return err
 	}
-	return s.write(fmt.Sprintf("event: problem\ndata: %s\n", data), "")
+	return s.end(&pieces{to: s.w}, fmt.Sprintf("event: problem\ndata: %s\n", data), "")
 }
 
 func (s *events) change(c peer.Change) error {
@@ -201,15 +202,17 @@ func (s *events) change(c peer.Change) error {
 }
 
 func (s *events) send(name string, e event) error {
-	data, err := json.Marshal(e)
-	if err != nil {
+	out, begin, id := &pieces{to: s.w}, "", string(e.Token) // none while a listing is not complete
+	if name == "open" {
+		begin, id = fmt.Sprintf("retry: %d\n", reconnect), idOf(e.Token)
+	}
+	if _, err := fmt.Fprintf(out, "%sevent: %s\ndata: ", begin, name); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("event: %s\ndata: %s\n", name, data)
-	if name == "open" {
-		return s.write(fmt.Sprintf("retry: %d\n%s", reconnect, text), idOf(e.Token))
+	if err := encodeTo(out, "", e); err != nil {
+		return err
 	}
-	return s.write(text, string(e.Token)) // none while a listing is not complete
+	return s.end(out, "\n", id)
 }
 
 // idOf returns the id of an event up to whose token all was told.
@@ -221,14 +224,15 @@ func (s *events) idle(watch tokens) error {
 	if err != nil {
 		return err
 	}
-	return s.write(": nothing has changed\n", idOf(token))
+	return s.end(&pieces{to: s.w}, ": nothing has changed\n", idOf(token))
 }
 
-func (s *events) write(text, id string) error {
+// end writes the end of an event, with its id if it has one, and sends what was written.
+func (s *events) end(out io.Writer, text, id string) error {
 	if id != "" {
 		text += fmt.Sprintf("id: %s\n", id)
 	}
-	if err := write(s.w, []byte(text+"\n")); err != nil {
+	if _, err := io.WriteString(out, text+"\n"); err != nil {
 		return err
 	}
 	return s.control.Flush()

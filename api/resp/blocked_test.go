@@ -423,35 +423,69 @@ func TestWhoIsUnblockedWhileItIsTriedWaitsNoMore(t *testing.T) {
 	}
 }
 
-// TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion to how many there are: others wait for
-// it meanwhile.
-func TestAWriteOfManyKeysThatAreWaitedForTakesTimeInProportion(t *testing.T) {
-	least := func(waiters int) time.Duration {
-		s, address := startServer(t, Config{db: newMemory(t)})
-		writes := dial(t, address)
-		set := []string{"MSET"}
-		for i := range waiters {
-			pop := []string{"BLPOP"}
-			for j := range MaxWaited {
-				key := fmt.Sprintf("key:%02d:%04d", i, j)
-				pop, set = append(pop, key), append(set, key, "v")
+// TestAWriteOfManyKeysThatAreWaitedForTriesEachWaiterOnce for each of its keys, and again when the watch tells of it: others
+// wait for it meanwhile.
+func TestAWriteOfManyKeysThatAreWaitedForTriesEachWaiterOnce(t *testing.T) {
+	const waiters, writes = 8, 3
+	s, address := startServer(t, Config{db: newMemory(t)})
+	set := []string{"MSET"}
+	for i := range waiters {
+		pop := []string{"BLPOP"}
+		for j := range MaxWaited {
+			key := fmt.Sprintf("key:%02d:%04d", i, j)
+			pop, set = append(pop, key), append(set, key, "v")
+		}
+		dial(t, address).send(append(pop, "0"))
+		untilWaiting(t, s, int64(i+1))
+	}
+	tried := countTries(&s.waiting[0])
+	adds := dial(t, address)
+	for range writes {
+		adds.send(set)
+		adds.expectReply("+OK")
+	}
+	// Once as the watch begins, with each write, and when it tells of that.
+	if n := tried.Load(); n < waiters*MaxWaited*writes || n > waiters*MaxWaited*(1+2*writes) {
+		t.Errorf("%d writes of %d keys had %d commands tried that wait", writes, waiters*MaxWaited, n)
+	}
+}
+
+// TestAKeyIsFoundAmongThoseToBeTriedInOneStep where looking through all of them would take ten minutes.
+func TestAKeyIsFoundAmongThoseToBeTriedInOneStep(t *testing.T) {
+	const keys = 1 << 19
+	var q keyQueue
+	limit := time.Now().Add(2 * time.Minute)
+	for i := range keys {
+		q.add(fmt.Sprintf("key:%07d", i))
+		if i%4096 == 0 && time.Now().After(limit) {
+			t.Fatalf("after two minutes %d of %d keys are there", i, keys)
+		}
+	}
+	if q.add("key:0000000"); len(q.keys) != keys {
+		t.Errorf("of %d keys %d are to be tried", keys, len(q.keys))
+	}
+}
+
+// countTries counts how often those who wait are tried.
+func countTries(q *waiting) *atomic.Int64 {
+	tried := new(atomic.Int64)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	counted := map[*waiter]bool{}
+	for _, queue := range q.queues {
+		for _, w := range queue {
+			if counted[w] {
+				continue
 			}
-			dial(t, address).send(append(pop, "0"))
-			untilWaiting(t, s, int64(i+1))
+			counted[w] = true
+			try := w.try
+			w.try = func(c *call, key string) (bool, error) {
+				tried.Add(1)
+				return try(c, key)
+			}
 		}
-		shortest := time.Hour
-		for range 3 {
-			began := time.Now()
-			writes.send(set)
-			writes.expectReply("+OK")
-			shortest = min(shortest, time.Since(began))
-		}
-		return shortest
 	}
-	few, many := least(4), least(32)
-	if many > 24*few {
-		t.Errorf("with 4 clients that wait for %d keys each it takes %v, with 32 it takes %v", MaxWaited, few, many)
-	}
+	return tried
 }
 
 // TestOfAGroupThatWaitsFewAreTried for each entry: others wait meanwhile who write.
@@ -469,16 +503,7 @@ func TestOfAGroupThatWaitsFewAreTried(t *testing.T) {
 			untilWaiting(t, s, int64(len(waits)))
 		}
 	}
-	tried, q := new(atomic.Int64), &s.waiting[0]
-	q.mu.Lock()
-	for _, w := range q.queues["s"] {
-		try := w.try
-		w.try = func(c *call, key string) (bool, error) {
-			tried.Add(1)
-			return try(c, key)
-		}
-	}
-	q.mu.Unlock()
+	tried := countTries(&s.waiting[0])
 	for i := range entries {
 		id := fmt.Sprintf("%d-0", i+1)
 		adds.expect("XADD s "+id+" f v", fmt.Sprintf("%q", id))

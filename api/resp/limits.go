@@ -47,10 +47,10 @@ const (
 	MaxQueue = 32 << 20
 
 	// MaxHeld is the memory in bytes that all clients together may hold: commands that have come in
-	// part, what MULTI queued, what is executed, and replies that were not sent. Beyond it the
-	// client that holds most is closed, one with CLIENT NO-EVICT after all others. A large message
-	// that waits for several counts once, and for each in part. What is less than FreeHold of one
-	// client is not counted.
+	// part, what MULTI queued, what is executed, replies and messages that were not sent, and
+	// prefixes of CLIENT TRACKING. Beyond it the client that holds most is closed, one with CLIENT
+	// NO-EVICT after all others. A large message that waits for several counts once, and for each
+	// in part. What is less than FreeHold of one client, but for messages, is not counted.
 	MaxHeld  = 256 << 20
 	FreeHold = 16 << 10
 	// LongHold is what a client counts as holding, in bytes, for each second that a long reply has

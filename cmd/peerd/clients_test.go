@@ -4,6 +4,9 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/peerd/peerd/api/httpapi"
+	"github.com/peerd/peerd/api/resp"
 )
 
 func TestOneClientMoreThanConfiguredGetsRedisError(t *testing.T) {
@@ -23,14 +26,17 @@ func TestOneClientMoreThanConfiguredGetsRedisError(t *testing.T) {
 }
 
 func TestClientsLeaveFilesForTheStore(t *testing.T) {
-	files, known := openFiles()
-	if !known || files > maxCount {
-		t.Skip("files are not limited here")
+	const gossip = 128
+	for _, files := range []uint64{1024, 1500, 4096, 10_240, 16_384, 65_536, 1 << 20} {
+		clients := roomForClients(files)
+		if all := clients + min(files/4, maxPeerFiles) + httpapi.MaxConnections + gossip; clients < 100 || all+200 > files {
+			t.Errorf("%d clients are admitted with %d files: all connections may take %d", clients, files, all)
+		}
+	}
+	if roomForClients(65_536) < resp.DefaultMaxClients {
+		t.Error("the files that the service may open are too few for the clients that it admits")
 	}
 	d := &daemon{log: slog.New(slog.DiscardHandler)}
-	if n := d.clientsWithFiles(maxCount); n < 1 || uint64(n) >= files {
-		t.Errorf("%d clients are admitted with %d files", n, files)
-	}
 	if n := d.clientsWithFiles(1); n != 1 {
 		t.Errorf("%d clients are admitted, want 1", n)
 	}

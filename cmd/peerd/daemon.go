@@ -109,14 +109,25 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 	return nil
 }
 
-// filesBeside is how many files may be open beside Redis clients: tables of the store, other
-// connections. A store that cannot open a file fails, so clients must not take them all.
-const filesBeside = 1024
+// A store that cannot open a file fails, so that Redis clients must not take them all.
+const (
+	// filesBeside is what is left to tables and the log, and to connections over HTTP and of gossip.
+	filesBeside = 1024
+	// maxPeerFiles is what is left at most to connections for data, of other hosts and of strangers:
+	// package peer takes a quarter of all files for them, and this is more than it needs.
+	maxPeerFiles = 3072
+)
+
+// roomForClients returns how many Redis clients there can be in a process that may open so many files.
+func roomForClients(files uint64) uint64 {
+	beside := filesBeside + min(files/4, maxPeerFiles)
+	return max(files-min(files, beside), files/8)
+}
 
 // clientsWithFiles returns how many clients there can be with the files that the process may open.
 func (d *daemon) clientsWithFiles(wanted int) int {
 	files, known := openFiles()
-	room := max(files-min(files, filesBeside), files/2)
+	room := roomForClients(files)
 	if !known || uint64(wanted) <= room {
 		return wanted
 	}

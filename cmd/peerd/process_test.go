@@ -29,10 +29,13 @@ func start(t testing.TB, args ...string) *process {
 // startLogging is start, with the standard error somewhere else.
 func startLogging(t testing.TB, stderr io.Writer, args ...string) *process {
 	t.Helper()
-	p := &process{
-		cmd:    exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...),
-		stdout: newScreen(), ended: make(chan struct{}),
-	}
+	return startCommand(t, stderr, exec.Command(os.Args[0], append(append([]string{"run"}, anywhere...), args...)...))
+}
+
+// startCommand is startLogging of a command that becomes peerd.
+func startCommand(t testing.TB, stderr io.Writer, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, stdout: newScreen(), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), asPeerd+"=1", "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, stderr
 	if err := p.cmd.Start(); err != nil {

@@ -28,6 +28,8 @@ const (
 type knownFile struct {
 	Version uint64        `json:"version"`
 	Members []knownMember `json:"members"`
+	// Join is the hosts that were to be joined, as long as no member is known: see Members.Unmet.
+	Join []string `json:"join,omitempty"`
 }
 
 type knownMember struct {
@@ -39,29 +41,37 @@ type knownMember struct {
 	Seen  time.Time `json:"last_seen"`
 }
 
+// readKnown reads the file. No file is an empty one. The error wraps wire.ErrFormat if another
+// version wrote it.
+func readKnown(path string) (file knownFile, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file, nil
+	}
+	if err != nil {
+		return file, err
+	}
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, maxKnownFile)).Decode(&file); err != nil {
+		return knownFile{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if file.Version == 0 {
+		return knownFile{}, fmt.Errorf("%s: it names no version", path)
+	}
+	if err := wire.CheckFormat(file.Version, knownVersion, "move it away, and name a host to join"); err != nil {
+		return knownFile{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
+}
+
 // loadKnown returns the members that the file holds, none of them alive, and how many entries
-// were no valid members. No file is no error. Never more than MaxKnown. The error wraps
-// wire.ErrFormat if another version wrote the file.
+// were no valid members. Never more than MaxKnown. The error is readKnown's.
 func loadKnown(
 	path string, idOf func(ed25519.PublicKey) (string, error), now time.Time,
 ) (known []record, invalid int, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
-	}
+	file, err := readKnown(path)
 	if err != nil {
 		return nil, 0, err
-	}
-	defer f.Close()
-	var file knownFile
-	if err := json.NewDecoder(io.LimitReader(f, maxKnownFile)).Decode(&file); err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", path, err)
-	}
-	if file.Version == 0 {
-		return nil, 0, fmt.Errorf("%s: it names no version", path)
-	}
-	if err := wire.CheckFormat(file.Version, knownVersion, "move it away, and name a host to join"); err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, k := range file.Members {
 		if len(known) >= MaxKnown || !k.valid(idOf) {
@@ -115,12 +125,16 @@ func Remember(path string, idOf func(ed25519.PublicKey) (string, error), m Membe
 		return err
 	}
 	known = slices.DeleteFunc(known, func(r record) bool { return r.ID == m.ID })
-	return saveKnown(path, append([]record{{Member: m, seen: now}}, known...))
+	return saveKnown(path, append([]record{{Member: m, seen: now}}, known...), nil)
 }
 
-// saveKnown replaces the file at once and durably: after a crash there is the old or the new one.
-func saveKnown(path string, records []record) error {
+// saveKnown replaces the file at once and durably: after a crash there is the old or the new one. Join
+// is kept if there are no records.
+func saveKnown(path string, records []record, join []string) error {
 	file := knownFile{Version: knownVersion, Members: []knownMember{}}
+	if len(records) == 0 {
+		file.Join = join
+	}
 	for _, r := range records[:min(len(records), MaxKnown)] {
 		file.Members = append(file.Members, knownMember{
 			ID: r.ID, Addr: r.Addr, Label: r.Label, Key: r.PublicKey, P2P: r.P2P, Seen: r.seen.UTC(),

@@ -34,7 +34,7 @@ func TestKnownMembersAreReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "known.json")
 	later := noon.Add(time.Hour)
 	want := []record{goneRecord(2), goneRecord(1)}
-	if err := saveKnown(path, want); err != nil {
+	if err := saveKnown(path, want, nil); err != nil {
 		t.Fatal(err)
 	}
 	got, invalid, err := loadKnown(path, idOf, later)
@@ -68,7 +68,7 @@ func TestInvalidEntriesOfTheKnownFileAreLeftOut(t *testing.T) {
 	long, many := goneRecord(5), goneRecord(6)
 	long.P2P = []string{strings.Repeat("x", MaxP2PBytes+1)}
 	many.P2P = make([]string, MaxP2P+1)
-	if err := saveKnown(path, []record{name, addr, good, key, long, many}); err != nil {
+	if err := saveKnown(path, []record{name, addr, good, key, long, many}, nil); err != nil {
 		t.Fatal(err)
 	}
 	got, invalid, err := loadKnown(path, idOf, noon)

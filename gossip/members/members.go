@@ -58,6 +58,7 @@ type Members struct {
 	table   *table
 	journal *journal
 	keyring *memberlist.Keyring
+	unmet   []string // hosts that an earlier start was to join, and this one is not
 
 	told atomic.Pointer[told] // changed while mu is held
 
@@ -109,6 +110,9 @@ func Open(cfg Config) (*Members, error) {
 	}
 	m.timing = m.cfg.Preset.tune(memberlist.DefaultLANConfig())
 	m.table = newTable(known)
+	if len(known) == 0 && len(m.cfg.Join) > 0 {
+		m.table.dirty <- struct{}{} // so that the file names whom to join, however this start ends
+	}
 	m.table.setRemoved(m.cfg.Removed)
 	m.journal.known = m.table.has
 	if err := m.listen(); err != nil {
@@ -245,6 +249,16 @@ func (m *Members) Joining() []string {
 	})
 }
 
+// Unmet returns the hosts that were to be joined at an earlier start, if this one is to join none, and
+// no member is known: so this host is alone, and was not meant to be.
+func (m *Members) Unmet() []string {
+	if len(*m.join.Load()) > 0 || len(m.table.list()) > 0 {
+		return nil
+	}
+	removed := m.table.removedAt()
+	return slices.DeleteFunc(slices.Clone(m.unmet), func(host string) bool { return removed[host] })
+}
+
 // SetJoin puts other hosts in the place of Config.Join, and begins to look for those that are
 // absent. Members that are there, or were, stay known. After an error, which names every host
 // that cannot be, nothing has changed.
@@ -353,7 +367,7 @@ func (m *Members) saveKnown() error {
 	if m.cfg.KnownFile == "" {
 		return nil
 	}
-	return saveKnown(m.cfg.KnownFile, m.table.records(time.Now()))
+	return saveKnown(m.cfg.KnownFile, m.table.records(time.Now()), append(m.Joining(), m.Unmet()...))
 }
 
 // loadKnown reads the known file. One that cannot be read must not keep the host from starting,
@@ -371,6 +385,9 @@ func (m *Members) loadKnown() ([]record, error) {
 		m.journal.warn("cannot read the file of known members: it is put aside",
 			"error", err, "aside", path+".damaged")
 		_ = os.Rename(path, path+".damaged")
+	}
+	if file, err := readKnown(path); err == nil && len(m.cfg.Join) == 0 {
+		m.unmet = file.Join[:min(len(file.Join), MaxJoin)]
 	}
 	known = slices.DeleteFunc(known, func(r record) bool { return r.ID == m.cfg.ID })
 	if invalid > 0 {

@@ -6,6 +6,7 @@ const REFRESH = 2000; // milliseconds between two looks at the hosts
 const PATIENCE = 5000; // milliseconds until a host that does not answer is called away
 const PAGE = 25; // keys listed at once
 const MEMBERS = 50; // members of a set or map that are shown
+const BRIEF = 256 * 1024; // bytes of an answer that are loaded for a key that nobody has opened
 const FEED = 100; // changes that are kept
 const HOUR = 3600 * 1000; // milliseconds
 const NONE = '–'; // what is not known
@@ -60,13 +61,27 @@ function row(body, cells) {
   }));
 }
 
-// ask sends a request and returns the answer, or throws what to tell a person.
-async function ask(path, options) {
+// ask sends a request and returns the answer, of so many bytes, or throws what to tell a person.
+async function ask(path, options, most = Infinity) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), ...options });
-  const body = await answer.json();
+  const body = JSON.parse(await read(answer.body.getReader(), most));
   if (answer.status === 401) throw new Error('the password is asked for: load this page again');
   if (!answer.ok) throw Object.assign(new Error(body.detail), { code: body.code });
   return body;
+}
+
+async function read(reader, most) {
+  const parts = [];
+  let size = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    parts.push(part.value);
+    size += part.value.length;
+    if (size > most) {
+      await reader.cancel(); // the host sends no more
+      throw Object.assign(new Error(`more than ${bytes(most)}: open the key to load it`), { code: 'cut' });
+    }
+  }
+  return new Blob(parts).text();
 }
 
 // Hosts
@@ -230,7 +245,8 @@ function inURL(octets) {
   return [...atob(octets.base64)].map((c) => '%' + c.charCodeAt(0).toString(16).padStart(2, '0')).join('');
 }
 
-const listed = { space: '', prefix: '', cursor: '', rows: new Map(), asking: false };
+// What is listed; since is the token up to which changes were told.
+const listed = { space: '', prefix: '', cursor: '', since: '', rows: new Map(), asking: false };
 
 function place(path, query) {
   const fields = path.slice(1).map((name) => '&path=' + inURL(name)).join('');
@@ -374,11 +390,13 @@ function keyRow(key) {
   button.addEventListener('click', () => {
     detail.hidden = !detail.hidden;
     button.setAttribute('aria-expanded', String(!detail.hidden));
+    if (one.cut && !detail.hidden) refresh();
   });
   const refresh = oneAtATime(async () => {
     try {
       if (key === '.' || key === '..') throw new Error('a browser cannot ask for this key: use peerd get');
-      const e = await ask(place([key], `&conflicts=true&limit=${MEMBERS}`));
+      const e = await ask(place([key], `&conflicts=true&limit=${MEMBERS}`), {}, detail.hidden ? BRIEF : Infinity);
+      one.cut = false;
       const types = [e, ...(e.also || [])];
       one.expires = e.expires;
       cell(1, types.map((v) => v.type).join(', '));
@@ -386,23 +404,24 @@ function keyRow(key) {
       cell(2, el('span', { className: 'mono text' }, summary(e)), ...until, ...(inConflict(types) ? [' ', pill('warn', 'conflict')] : []));
       td.replaceChildren(there([key], types), ...(e.cursor ? [el('p', { className: 'faint' }, 'and more')] : []));
     } catch (error) {
+      one.cut = error.code === 'cut';
       cell(1, NONE);
       cell(2, error.code === 'not-found' ? 'deleted' : legible(error.message));
       td.replaceChildren();
     }
   });
-  const one = { key, button, rows: [tr, detail], expires: undefined, refresh };
+  const one = { key, button, rows: [tr, detail], expires: undefined, cut: false, refresh };
   return one;
 }
 
 async function list(more) {
   if (!more) {
     Object.assign(listed, {
-      space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', rows: new Map(), asking: false,
+      space: $('space').value || 'default', prefix: $('prefix').value, cursor: '', since: '', rows: new Map(), asking: false,
     });
     text('settled', '');
     $('key-list').replaceChildren(); // its buttons are of what was listed before
-    follow();
+    unfollow();
   }
   if (listed.asking) return; // for these already
   const { rows } = listed;
@@ -412,6 +431,7 @@ async function list(more) {
       + `&prefix=${encodeURIComponent(listed.prefix)}&cursor=${encodeURIComponent(listed.cursor)}`);
     if (rows !== listed.rows) return; // something else was asked for meanwhile
     listed.asking = false;
+    if (!more) follow(page.token); // what is read from now on may be newer
     const made = page.keys.map(({ key }) => keyRow(key));
     for (const one of made) rows.set(idOf(one.key), one);
     $('key-list').append(...made.flatMap((one) => one.rows));
@@ -423,6 +443,7 @@ async function list(more) {
     if (rows !== listed.rows) return;
     listed.asking = false;
     text('settled', legible(error.message));
+    if (!more) follow();
   }
 }
 
@@ -440,29 +461,43 @@ async function openKey(key) {
 
 let feed = null;
 
-// follow begins to watch what is listed, unless it is paused or nobody looks.
-function follow() {
+function unfollow() {
   if (feed) feed.close();
   feed = null;
+}
+
+// follow begins to watch what is listed, unless it is paused or nobody looks: from a token on, or else from now.
+function follow(since = listed.since) {
+  unfollow();
+  listed.since = since;
   const paused = $('pause').getAttribute('aria-pressed') === 'true';
   const of = `space ${legible(listed.space)}` + (listed.prefix ? `, keys that begin with ${legible(listed.prefix)}` : '');
   text('feed-state', paused ? 'paused' : `of ${of}`);
   if (paused || document.hidden) return;
-  const own = new EventSource(`v1/watch?space=${encodeURIComponent(listed.space)}&prefix=${encodeURIComponent(listed.prefix)}`);
-  own.addEventListener('change', (event) => note(JSON.parse(event.data).keys));
+  const own = new EventSource(`v1/watch?space=${encodeURIComponent(listed.space)}&prefix=${encodeURIComponent(listed.prefix)}`
+    + (since && `&since=${encodeURIComponent(since)}`));
+  own.addEventListener('change', (event) => told(event, note));
   own.addEventListener('reset', (event) => {
-    note(JSON.parse(event.data).keys);
+    told(event, note);
     refreshListed(); // what was deleted is not named
   });
   own.addEventListener('error', () => {
     text('feed-state', 'the connection is lost: trying again');
-    if (own.readyState === EventSource.CLOSED) setTimeout(() => own === feed && follow(), PATIENCE); // it was refused
+    if (own.readyState === EventSource.CLOSED) setTimeout(() => own === feed && follow(''), PATIENCE); // it was refused
   });
   own.addEventListener('open', (event) => {
     text('feed-state', `of ${of}`);
-    if (event.data) refreshListed(); // the watch has begun; what changed before is not told
+    if (!event.data) return; // the connection is there, and the watch will be
+    if (!listed.since) refreshListed(); // what changed before is not told
+    told(event);
   });
   feed = own;
+}
+
+// told takes an event of a watch: from there on a later one tells the rest.
+function told(event, show = () => {}) {
+  listed.since = event.lastEventId;
+  show(JSON.parse(event.data).keys);
 }
 
 function refreshListed() {

@@ -281,6 +281,52 @@ func TestWhatChangedWhileNobodyWatchedIsShown(t *testing.T) {
 	p.sees("#key-list", "after", "deleted")
 }
 
+// TestKeysAreLoadedAgainOnlyIfTheyChanged, however often the page begins to watch.
+func TestKeysAreLoadedAgainOnlyIfTheyChanged(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	oslo.set("first", "1")
+	oslo.set("second", "1")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "first", "second")
+	p.sees("#feed-state", "of space default")
+	p.run(chromedp.Evaluate(`asked = ask; loaded = []; ask = (path, ...more) => {
+		if (path.startsWith("v1/keys/")) loaded.push(path.split("?")[0]);
+		return asked(path, ...more);
+	}; 0`, nil))
+	p.list("")
+	p.until("the two are loaded", `loaded.length >= 2`)
+	oslo.set("third", "1")
+	p.sees("#feed", "third") // so the watch has begun
+	for n := range 3 {
+		p.press("Pause")
+		p.sees("#feed-state", "paused")
+		oslo.set("first", fmt.Sprintf("value %d", n))
+		p.press("Pause")
+		p.sees("#key-list", fmt.Sprintf("value %d", n))
+	}
+	var loaded []string
+	p.run(chromedp.Evaluate(`loaded.sort()`, &loaded))
+	if got := strings.Join(loaded, " "); got != "v1/keys/first v1/keys/first v1/keys/first v1/keys/first v1/keys/second" {
+		t.Errorf("loaded are %s", got)
+	}
+}
+
+// TestALargeValueIsLoadedOnceItIsOpened: a page of keys may hold hundreds of MiB.
+func TestALargeValueIsLoadedOnceItIsOpened(t *testing.T) {
+	oslo := start(t, "oslo", nil)
+	oslo.set("large", strings.Repeat("many words ", 100_000)+"the end")
+	oslo.set("small", "few words")
+	p := newPage(t, oslo.base())
+	p.open()
+	p.sees("#key-list", "large", "more than 256 KiB", "small", "few words")
+	p.press("large")
+	p.sees("#key-list", "many words", "the end")
+	p.press("large")
+	oslo.set("large", "few now")
+	p.sees("#key-list", "few now")
+}
+
 // TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime has a page left open on a busy key
 // ask no more than the host can answer, and end at what the key holds.
 func TestAKeyThatChangesFasterThanItIsAnsweredIsAskedForOnceAtATime(t *testing.T) {
