@@ -581,8 +581,8 @@ func (s Stream) putInfo(in inside) error {
 	return s.named(streamState, typeInfo).put(binary.AppendUvarint(payload, uint64(in.Added)), in.dots)
 }
 
-// tidy forgets the tails of replicas that have ended and of whose entries none is left, and notes the
-// greatest id that was removed by name.
+// tidy forgets the tails of replicas that have ended and of whose entries none is left, and notes
+// the greatest id that was removed by name.
 func (s Stream) tidy(deleted StreamID) error {
 	in, err := s.inside()
 	if err != nil {

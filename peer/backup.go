@@ -590,14 +590,14 @@ type Salvaged struct {
 	Time *time.Time `json:"time,omitempty"`
 	Key  Bytes      `json:"key"`
 	// Path leads from the key to what was written: "map" and "set" with the name of a field or an
-	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part
-	// of a bitmap the byte at which it begins. It is empty where a whole key was cleared, or expires.
+	// element, then "string" or "flag", as in HTTP. An entry of a stream has its id, and a part of
+	// a bitmap the byte at which it begins. It is empty where a whole key was cleared, or expires.
 	Path []SalvagedStep `json:"path"`
 	// Operation is "set" a value, "add" to a counter or a score, "insert" an element, "enable" a
-	// flag, "expire" and "persist", "remove", "clear" all under the path, "flush" all keys, "reset",
-	// by which nothing is counted there any more, as behind a set, a remove and a clear, with which
-	// it is not to be done again, or "unknown": what a HyperLogLog has counted, what a stream has
-	// beside its entries, or what a later version wrote.
+	// flag, "expire" and "persist", "remove", "clear" all under the path, "flush" all keys,
+	// "reset", by which nothing is counted there any more, as behind a set, a remove and a clear,
+	// with which it is not to be done again, or "unknown": what a HyperLogLog has counted, what a
+	// stream has beside its entries, or what a later version wrote.
 	Operation string  `json:"operation"`
 	Value     *Bytes  `json:"value,omitempty"`  // that was set; or to a score, added
 	Fields    []Bytes `json:"fields,omitempty"` // of an entry of a stream, each with its value behind it
@@ -634,8 +634,8 @@ func (b Bytes) MarshalJSON() ([]byte, error) {
 // itself: ErrLocked is wrapped if a peer runs there. An error of fn ends it and is returned. What
 // cannot be read is passed over, and named by the error in the end, which then wraps
 // store.ErrCorrupt; so are rotten blocks and tables of the store, which is then read in a copy of
-// them, among the temporary files. It is about one space, or about all if that is empty: ErrNotHeld is
-// wrapped if the directory has no such space, or what names it is rotten.
+// them, among the temporary files. It is about one space, or about all if that is empty: ErrNotHeld
+// is wrapped if the directory has no such space, or what names it is rotten.
 func Salvage(dir, space string, fn func(Salvaged) error) (err error) {
 	path := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -133,7 +133,8 @@ func TestAForkIsNamedAndQuarantinedUntilOneSideIsEnded(t *testing.T) {
 	}
 }
 
-// TestAForkEndsWithTheRemovalOfTheOtherSide also where that does not come back: without it the alarm went on until a restart.
+// TestAForkEndsWithTheRemovalOfTheOtherSide also where that does not come back: without it the
+// alarm went on until a restart.
 func TestAForkEndsWithTheRemovalOfTheOtherSide(t *testing.T) {
 	c := newCluster(t)
 	a := c.start(c.config(t.TempDir()))

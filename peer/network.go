@@ -234,9 +234,9 @@ const (
 	// maxShaking is how many connections wait for their handshakes, for which libp2p gives 15 s:
 	// a stranger who opens all that one address may, and says nothing, leaves as many to others.
 	maxShaking = 2 * (connBurst + 15*connRate)
-	// leastConns is how many connections over TCP there may be however few files the process may open:
-	// else a quarter of those, and half of that while their handshakes are not over. The store ends if
-	// it cannot open a file, and needs some of them.
+	// leastConns is how many connections over TCP there may be however few files the process may
+	// open: else a quarter of those, and half of that while their handshakes are not over. The
+	// store ends if it cannot open a file, and needs some of them.
 	leastConns = 64
 )
 

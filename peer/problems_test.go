@@ -249,8 +249,8 @@ func TestAHostThatReachesNobodySaysSo(t *testing.T) {
 	eventually(t, "somebody is", func() bool { return len(problemIDs(t, p)) == 0 })
 }
 
-// TestAHostThatHasMetNobodyAndIsToJoinNobodySaysSo is of a host that is started again without the hosts to join, as one
-// that knows members may be.
+// TestAHostThatHasMetNobodyAndIsToJoinNobodySaysSo is of a host that is started again without the
+// hosts to join, as one that knows members may be.
 func TestAHostThatHasMetNobodyAndIsToJoinNobodySaysSo(t *testing.T) {
 	c := newCluster(t)
 	other := c.add()

@@ -288,8 +288,8 @@ func (n *network) tellAll(ctx context.Context, hosts []members.Member, q keyRequ
 	return answers, problems
 }
 
-// askEach calls ask for each of n, for keyAtOnce of them at the same time, and returns when all have
-// returned.
+// askEach calls ask for each of n, for keyAtOnce of them at the same time, and returns when all
+// have returned.
 func askEach(n int, ask func(i int)) {
 	free := make(chan struct{}, keyAtOnce)
 	var asking sync.WaitGroup

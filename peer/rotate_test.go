@@ -426,7 +426,8 @@ func TestAMemberThatIsLeftOutAndCannotRetireIsLeftOut(t *testing.T) {
 	}
 }
 
-// TestMembersThatAreLeftOutAreAskedAtOnce whether they hold the key: each of those that do not answer takes keyTimeout.
+// TestMembersThatAreLeftOutAreAskedAtOnce whether they hold the key: each of those that do not
+// answer takes keyTimeout.
 func TestMembersThatAreLeftOutAreAskedAtOnce(t *testing.T) {
 	t.Parallel()
 	const silent = 3

@@ -42,8 +42,8 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// stream is a long answer: each part has its own deadline, and the headers go out with the first. Of one
-// to HEAD there are the headers alone.
+// stream is a long answer: each part has its own deadline, and the headers go out with the first.
+// Of one to HEAD there are the headers alone.
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController

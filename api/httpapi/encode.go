@@ -13,7 +13,8 @@ import (
 const (
 	// pieceSize is about how many bytes of an answer are made before they are sent.
 	pieceSize = 64 << 10
-	// textPart is how many bytes of a text are put in JSON at once: a multiple of three, for base64.
+	// textPart is how many bytes of a text are put in JSON at once: a multiple of three, for
+	// base64.
 	textPart = 3 << 10
 )
 

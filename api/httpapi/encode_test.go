@@ -55,7 +55,8 @@ func TestAnswersAreWhatEncodingJSONWrites(t *testing.T) {
 	}
 }
 
-// TestAnAnswerTakesNoMemoryWhileItIsEncoded beside what it tells, of which JSON makes six times as many bytes.
+// TestAnAnswerTakesNoMemoryWhileItIsEncoded beside what it tells, of which JSON makes six times as
+// many bytes.
 func TestAnAnswerTakesNoMemoryWhileItIsEncoded(t *testing.T) {
 	for what, text := range map[string]string{"control characters": "\x01", "bytes that are no text": "\xff"} {
 		long := octets(strings.Repeat(text, crdt.MaxValue))

@@ -75,9 +75,9 @@ func (s *Server) ration(next http.Handler) http.Handler {
 	})
 }
 
-// answerData answers with v, which has so many bytes of names and values. While it is sent, which may
-// take long, the request holds those alone, and a piece of the text: who reads slowly does not keep
-// others from the memory that only making it took, or that its body did.
+// answerData answers with v, which has so many bytes of names and values. While it is sent, which
+// may take long, the request holds those alone, and a piece of the text: who reads slowly does not
+// keep others from the memory that only making it took, or that its body did.
 func answerData(w http.ResponseWriter, r *http.Request, v any, size int) {
 	shareOf(r).keep(size + pieceSize)
 	w.Header().Set("Content-Type", "application/json")

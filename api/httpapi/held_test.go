@@ -149,7 +149,8 @@ func TestWhoReadsSlowlyLeavesOthersTheirMemory(t *testing.T) {
 	}
 }
 
-// TestWhoIsAnsweredAWriteSlowlyHoldsWhatItIsToldAlone and no more what the body took, of which most went into the store.
+// TestWhoIsAnsweredAWriteSlowlyHoldsWhatItIsToldAlone and no more what the body took, of which most
+// went into the store.
 func TestWhoIsAnsweredAWriteSlowlyHoldsWhatItIsToldAlone(t *testing.T) {
 	a := newAPI(t, peer.Config{})
 	const size = 8 << 20

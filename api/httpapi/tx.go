@@ -108,8 +108,8 @@ func (t *transaction) run(tx *peer.Tx) (changes, error) {
 	return c, nil
 }
 
-// change runs fn as a transaction, once the peer has seen the token of the request, and returns what
-// it changed. fn may be run on another goroutine, but not after change returned.
+// change runs fn as a transaction, once the peer has seen the token of the request, and returns
+// what it changed. fn may be run on another goroutine, but not after change returned.
 func (s *Server) change(w http.ResponseWriter, r *http.Request, q *query,
 	fn func(*peer.Tx) (changes, error)) (c changes, err error) {
 	data, err := s.await(w, r, q)

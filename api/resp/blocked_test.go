@@ -423,8 +423,8 @@ func TestWhoIsUnblockedWhileItIsTriedWaitsNoMore(t *testing.T) {
 	}
 }
 
-// TestAWriteOfManyKeysThatAreWaitedForTriesEachWaiterOnce for each of its keys, and again when the watch tells of it: others
-// wait for it meanwhile.
+// TestAWriteOfManyKeysThatAreWaitedForTriesEachWaiterOnce for each of its keys, and again when the
+// watch tells of it: others wait for it meanwhile.
 func TestAWriteOfManyKeysThatAreWaitedForTriesEachWaiterOnce(t *testing.T) {
 	const waiters, writes = 8, 3
 	s, address := startServer(t, Config{db: newMemory(t)})
@@ -450,7 +450,8 @@ func TestAWriteOfManyKeysThatAreWaitedForTriesEachWaiterOnce(t *testing.T) {
 	}
 }
 
-// TestAKeyIsFoundAmongThoseToBeTriedInOneStep where looking through all of them would take ten minutes.
+// TestAKeyIsFoundAmongThoseToBeTriedInOneStep where looking through all of them would take ten
+// minutes.
 func TestAKeyIsFoundAmongThoseToBeTriedInOneStep(t *testing.T) {
 	const keys = 1 << 19
 	var q keyQueue

@@ -445,8 +445,8 @@ func geoCommands() []command {
 	})
 }
 
-// storing completes a command that only reads if there is no STORE among its arguments, whose options
-// begin with one of them.
+// storing completes a command that only reads if there is no STORE among its arguments, whose
+// options begin with one of them.
 func storing(options int, cmd command) command {
 	cmd.keys, cmd.work = oneKey, workOfKeys
 	reading := cmd

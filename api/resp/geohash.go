@@ -69,8 +69,8 @@ func (a area) scores() (from, to float64) {
 }
 
 // moved returns the area that is so many to the east and to the north; beyond an end it is at the
-// other. Places at the very end of the map, east or north, are in areas beyond the last, one for each
-// row or column: who moves along the end stays there.
+// other. Places at the very end of the map, east or north, are in areas beyond the last, one for
+// each row or column: who moves along the end stays there.
 func (a area) moved(east, north int) area {
 	turn := func(x uint32, by int) uint32 {
 		if by == 0 {

@@ -118,8 +118,8 @@ func (b *mailbox) waiting() (messages int, bytes int64) {
 	return len(b.queue), b.bytes.Load()
 }
 
-// part returns how many bytes the box holds, of what is large and in others, too, its part: else all
-// of those were closed before one that holds nearly as much alone.
+// part returns how many bytes the box holds, of what is large and in others, too, its part: else
+// all of those were closed before one that holds nearly as much alone.
 func (b *mailbox) part() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -223,8 +223,9 @@ func unsubscribing(kind naming, reply string) func(c *call) error {
 	}
 }
 
-// insertMail puts what waits in the mailbox before the reply to the request. If messages were thrown
-// away the client is closed behind that: the box that a later subscription opens does not know it.
+// insertMail puts what waits in the mailbox before the reply to the request. If messages were
+// thrown away the client is closed behind that: the box that a later subscription opens does not
+// know it.
 func (c *call) insertMail() {
 	for more := true; more; {
 		before := replies{resp3: c.session.resp3}

@@ -111,14 +111,17 @@ func (d *daemon) open(ctx context.Context, s settings) (err error) {
 
 // A store that cannot open a file fails, so that Redis clients must not take them all.
 const (
-	// filesBeside is what is left to tables and the log, and to connections over HTTP and of gossip.
+	// filesBeside is what is left to tables and the log, and to connections over HTTP and of
+	// gossip.
 	filesBeside = 1024
-	// maxPeerFiles is what is left at most to connections for data, of other hosts and of strangers:
-	// package peer takes a quarter of all files for them, and this is more than it needs.
+	// maxPeerFiles is what is left at most to connections for data, of other hosts and of
+	// strangers: package peer takes a quarter of all files for them, and this is more than it
+	// needs.
 	maxPeerFiles = 3072
 )
 
-// roomForClients returns how many Redis clients there can be in a process that may open so many files.
+// roomForClients returns how many Redis clients there can be in a process that may open so many
+// files.
 func roomForClients(files uint64) uint64 {
 	beside := filesBeside + min(files/4, maxPeerFiles)
 	return max(files-min(files, beside), files/8)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestConnectionsLeaveTheStoreItsFiles has anybody open all that a process with few files takes, at each of its ports. A store
-// that cannot open a file would end it.
+// TestConnectionsLeaveTheStoreItsFiles has anybody open all that a process with few files takes, at
+// each of its ports. A store that cannot open a file would end it.
 func TestConnectionsLeaveTheStoreItsFiles(t *testing.T) {
 	const files = 1024
 	free, err := net.Listen("tcp", "127.0.0.1:0")

@@ -123,7 +123,8 @@ func TestAStoreThatDoesNotOpenForARottenTableIsSalvaged(t *testing.T) {
 	}
 }
 
-// TestWhatIsSalvagedSaysWhatIsToBeDoneAgain where one command does more than one thing, or what has no value.
+// TestWhatIsSalvagedSaysWhatIsToBeDoneAgain where one command does more than one thing, or what has
+// no value.
 func TestWhatIsSalvagedSaysWhatIsToBeDoneAgain(t *testing.T) {
 	a := run(t, filepath.Join(t.TempDir(), "a"))
 	for _, command := range []string{

@@ -128,8 +128,8 @@ func Remember(path string, idOf func(ed25519.PublicKey) (string, error), m Membe
 	return saveKnown(path, append([]record{{Member: m, seen: now}}, known...), nil)
 }
 
-// saveKnown replaces the file at once and durably: after a crash there is the old or the new one. Join
-// is kept if there are no records.
+// saveKnown replaces the file at once and durably: after a crash there is the old or the new one.
+// Join is kept if there are no records.
 func saveKnown(path string, records []record, join []string) error {
 	file := knownFile{Version: knownVersion, Members: []knownMember{}}
 	if len(records) == 0 {

@@ -249,8 +249,8 @@ func (m *Members) Joining() []string {
 	})
 }
 
-// Unmet returns the hosts that were to be joined at an earlier start, if this one is to join none, and
-// no member is known: so this host is alone, and was not meant to be.
+// Unmet returns the hosts that were to be joined at an earlier start, if this one is to join none,
+// and no member is known: so this host is alone, and was not meant to be.
 func (m *Members) Unmet() []string {
 	if len(*m.join.Load()) > 0 || len(m.table.list()) > 0 {
 		return nil

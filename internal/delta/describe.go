@@ -19,10 +19,11 @@ type Step struct {
 	Name string
 }
 
-// Describe says what an operation did: "set" a text, "add" to a counter, "insert" an element, "enable" a flag, "expire"
-// and "persist" what is under the path, "remove" what was in a cell, "clear" all under the path, "flush" all keys, or
-// "reset" a counter: remove what was counted there and leave what was set, which a set and a clear do as well. It is
-// "unknown" for what nobody does by hand: see dotted.Effect.
+// Describe says what an operation did: "set" a text, "add" to a counter, "insert" an element,
+// "enable" a flag, "expire" and "persist" what is under the path, "remove" what was in a cell,
+// "clear" all under the path, "flush" all keys, or "reset" a counter: remove what was counted there
+// and leave what was set, which a set and a clear do as well. It is "unknown" for what nobody does
+// by hand: see dotted.Effect.
 func Describe(op Op) Description {
 	at, counted := cutCounted(op.Address)
 	d := Description{}

@@ -586,8 +586,8 @@ func TestAHelloOfManyWhoAreBehindIsBounded(t *testing.T) {
 	}
 }
 
-// TestARepairLooksAtTheChainsOfAll has a source lack the end of more chains than a hello has looked up, and the last of
-// them be another: what its cells are without would be removed here.
+// TestARepairLooksAtTheChainsOfAll has a source lack the end of more chains than a hello has looked
+// up, and the last of them be another: what its cells are without would be removed here.
 func TestARepairLooksAtTheChainsOfAll(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, maxLog: 1 << 30})
 	a := w.hosts[0]
@@ -689,8 +689,8 @@ func TestARepairEndsWhenItsSourceIsFoundAcrossAFork(t *testing.T) {
 	}
 }
 
-// TestWhoWillNotComeBackIsOnNoSideOfAFork has the host on the other side of one be given up while it is away, of hosts
-// that noticed the fork, and of one that was started again since.
+// TestWhoWillNotComeBackIsOnNoSideOfAFork has the host on the other side of one be given up while
+// it is away, of hosts that noticed the fork, and of one that was started again since.
 func TestWhoWillNotComeBackIsOnNoSideOfAFork(t *testing.T) {
 	w := forkedWorld(t)
 	a, c := w.hosts[0], w.hosts[2]
@@ -727,8 +727,9 @@ func TestWhoWillNotComeBackIsOnNoSideOfAFork(t *testing.T) {
 	}
 }
 
-// TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged has that rot, or be gone with what is rotten of a table, which
-// says who wrote here and what others are known to have, where the log no longer has what was written.
+// TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged has that rot, or be gone with what is
+// rotten of a table, which says who wrote here and what others are known to have, where the log no
+// longer has what was written.
 func TestWithoutACheckpointThatCanBeReadAllCellsAreSalvaged(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		w := newWorld(t, 1, worldConfig{hosts: 1})

@@ -223,8 +223,9 @@ func TestOrdersAreOfOneMomentWhereverTheProcessDies(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedCheckpointOfOrdersIsNotPutBackOnAFullDisk has a host be killed between two batches, and be started
-// where there is no room: nothing at all may be written then. With room it is as it was.
+// TestAnInterruptedCheckpointOfOrdersIsNotPutBackOnAFullDisk has a host be killed between two
+// batches, and be started where there is no room: nothing at all may be written then. With room it
+// is as it was.
 func TestAnInterruptedCheckpointOfOrdersIsNotPutBackOnAFullDisk(t *testing.T) {
 	w := newWorld(t, 1, worldConfig{hosts: 1, ordered: true, maxBatch: 12, maxLog: 1 << 30})
 	h := w.hosts[0]

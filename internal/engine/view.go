@@ -174,7 +174,8 @@ func (it *item) Vacant() bool {
 	return it.value == nil && it.node == nil
 }
 
-// record returns what the tree has, or is to have, of an item that is not a cell's; nil of a cell's.
+// record returns what the tree has, or is to have, of an item that is not a cell's; nil of a
+// cell's.
 func (it *item) record() []byte {
 	switch {
 	case it.body == nil:

@@ -75,8 +75,8 @@ type Options struct {
 	// warning, the rest for debugging. The default drops them.
 	Logger *slog.Logger
 	// Rotten has a store opened whose tables have rotted, for who saves what is left of it. What
-	// stood in a block that has is not found, or is what was there before it: see Store.Damage. Then
-	// it is a copy that is opened, in a directory for temporary files, and ends with Close.
+	// stood in a block that has is not found, or is what was there before it: see Store.Damage.
+	// Then it is a copy that is opened, in a directory for temporary files, and ends with Close.
 	Rotten bool
 
 	rest     time.Duration  // in place of restAfter

@@ -128,8 +128,9 @@ func TestAFlippedBitInATableIsNamedWhenTheStoreOpens(t *testing.T) {
 	}
 }
 
-// TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest also where Badger cannot read the block. All is there that does not
-// stand in the block, or in the table of which it cannot be known where what stands.
+// TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest also where Badger cannot read the block. All
+// is there that does not stand in the block, or in the table of which it cannot be known where what
+// stands.
 func TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest(t *testing.T) {
 	dir := intactStore(t)
 	names, sizes := bits(t, dir, "*.sst")
@@ -217,8 +218,8 @@ func TestAStoreWithoutATableIsOpenedForWhoSavesTheRest(t *testing.T) {
 	}
 }
 
-// salvage opens a store that is rotten, and returns what it says of that, and how many whole records
-// a scan finds. Reads find the same.
+// salvage opens a store that is rotten, and returns what it says of that, and how many whole
+// records a scan finds. Reads find the same.
 func salvage(t *testing.T, dir string) (rot error, found int) {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())

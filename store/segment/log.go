@@ -178,7 +178,8 @@ func (l *Log) writeAhead(s segment, end store.Position) {
 	l.reserved = end + store.Position(written)
 }
 
-// trim cuts off what was written ahead, and reports whether there was any. It is called with appending held.
+// trim cuts off what was written ahead, and reports whether there was any. It is called with
+// appending held.
 func (l *Log) trim() (cut bool, err error) {
 	l.mu.Lock()
 	used := headerSize + int64(l.next-l.segments[len(l.segments)-1].base)
