@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerd/peerd/gossip/members"
 	"github.com/peerd/peerd/internal/secret"
+	"github.com/peerd/peerd/internal/words"
 )
 
 // foreign is a member that serves the streams of one version, and counts what happens to them.
@@ -129,6 +130,24 @@ func TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace(t *testing.T) 
 				t.Errorf("%d mismatches, %d repairs", s.Mismatches, s.Repairs)
 			}
 		})
+	}
+}
+
+// TestWhoServesNoStreamsAnyMoreIsNotSaidToSpeakAnotherVersion asks for a stream while the other side closes: its
+// connections end after the streams that it accepts.
+func TestWhoServesNoStreamsAnyMoreIsNotSaidToSpeakAnotherVersion(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	p, closing := c.add(), c.add()
+	c.meet(p, closing)
+	closing.net.serveStreams(secret.Ring{})
+	_, _, err := p.net.openStream(t.Context(), closing.net.id, pullStream, p.net.keys.ring().Keys())
+	if err == nil {
+		t.Fatal("a stream was opened")
+	}
+	const want = "the other side does not serve that: it is stopping, or has another cluster key or version of the protocol"
+	if got := words.Text(err.Error()); !strings.Contains(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

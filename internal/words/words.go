@@ -150,7 +150,7 @@ var table = compile([][2]string{
 	{`gater disallows connection to peer|gater rejected connection with peer \S+.*`,
 		"that peer is not let in here"},
 	{`protocols? not supported: \[?[^\]\n]*\]?`,
-		"the other side speaks another version of the protocol"},
+		"the other side does not serve that: it is stopping, or has another cluster key or version of the protocol"},
 	{`dial backoff`, "it was tried a moment ago, and is again soon"},
 	{`dial refused because of black hole`, "it was not tried, as nothing there answered of late"},
 	{`no addresses$|no good addresses`, "no address of it is known"},

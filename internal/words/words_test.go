@@ -152,7 +152,7 @@ func TestErrorsOfLibrariesReadAsWords(t *testing.T) {
 		{"peer id mismatch: expected 12D3KooWA, but remote key matches 12D3KooWB",
 			"another host answers there: not peer 12D3KooWA, but 12D3KooWB"},
 		{"failed to dial 12D3KooWA: protocols not supported: [/peerd/sync/9]",
-			"the other side speaks another version of the protocol"},
+			"the other side does not serve that: it is stopping, or has another cluster key or version of the protocol"},
 	} {
 		reads(t, test[0], test[1])
 	}
