@@ -240,6 +240,7 @@ func testATransactionThatWritesLooksAtSoMuchAndNoMore(t *testing.T) {
 	for command, fit := range map[string]int{
 		"SINTERCARD 2 s s": MaxWork / (4 * members), "SMEMBERS s": MaxWork / members, "LCS a a LEN": 256 * MaxWork / (2000 * 2000),
 		"SDIFFSTORE d s s": MaxWork / (2 * members), "SORT s BY w* GET a* GET b* GET c*": MaxWork / (5 * members),
+		"SRANDMEMBER s -5000":                      MaxWork / 5000,
 		"SORT_RO s BY none GET # GET a* LIMIT 0 1": MaxWork / (members + 1),
 	} {
 		for _, n := range []int{fit / 4, fit + fit/2} {
@@ -257,8 +258,8 @@ func testATransactionThatWritesLooksAtSoMuchAndNoMore(t *testing.T) {
 			}
 		}
 	}
-	if got := p.ask("GET n"); got != `"6"` {
-		t.Errorf("of the transactions %s were executed, want 6", got)
+	if got := p.ask("GET n"); got != `"7"` {
+		t.Errorf("of the transactions %s were executed, want 7", got)
 	}
 	p.expect("MULTI", "+OK")
 	p.expect("KEYS *", "+QUEUED")

@@ -94,6 +94,18 @@ func drawPlaces(n, count int) (places []int) {
 	return places
 }
 
+// workOfDraws is that of a command that chooses some of what a key holds, or with a negative count
+// draws as many as it says.
+func workOfDraws(c *call, cmd *command) int64 {
+	n := workOfKeys(c, cmd)
+	if len(c.args) > 2 && n > 0 {
+		if count, err := c.integer(2); err == nil {
+			n = max(n, -max(count, -MaxRandom)) // what is beyond that is refused
+		}
+	}
+	return n
+}
+
 // writeRandom replies with what was drawn: one name if no count was given, else all, with their
 // values if they are asked for.
 func (c *call) writeRandom(drawn []string, pairs bool, valueOf func(string) []byte) error {

@@ -20,7 +20,7 @@ func zsetCommands() []command {
 			summary: "Returns how many members come behind one."},
 		{name: "zscan", brief: true, work: workOfStep, arity: -3, keys: oneKey, run: runZScan, access: accessScan,
 			summary: "Returns some members of a sorted set with their scores, and a cursor to go on from."},
-		{name: "zrandmember", arity: -2, keys: oneKey, run: runZRandMember, access: accessScan,
+		{name: "zrandmember", work: workOfDraws, arity: -2, keys: oneKey, run: runZRandMember, access: accessScan,
 			summary: "Returns random members of a sorted set."},
 		{name: "zcount", arity: 4, keys: oneKey, run: counting(byScore), access: accessRead,
 			summary: "Counts the members with scores in a range."},
