@@ -133,8 +133,8 @@ func TestAMemberThatSpeaksAnotherVersionIsNamedOnceAndLeftInPeace(t *testing.T) 
 	}
 }
 
-// TestWhoServesNoStreamsAnyMoreIsNotSaidToSpeakAnotherVersion asks for a stream while the other side closes: its
-// connections end after the streams that it accepts.
+// TestWhoServesNoStreamsAnyMoreIsNotSaidToSpeakAnotherVersion asks for a stream while the other
+// side closes: its connections end after the streams that it accepts.
 func TestWhoServesNoStreamsAnyMoreIsNotSaidToSpeakAnotherVersion(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
