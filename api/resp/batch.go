@@ -33,6 +33,7 @@ type batch struct {
 	waited time.Duration   // for the client to take it
 	ended  <-chan struct{} // closed when nobody waits for what is executed any more
 	waiter *waiter         // what the next request waits for; nil if it does not
+	ahead  *ahead          // what one of the next requests has looked for; nil if it has not
 
 	// The functions that are given to the peer, made once: updates[i] executes
 	// requests[from+i].
@@ -93,6 +94,7 @@ func (b *batch) fail(end error) {
 // release gives the batch back, without what it refers to.
 func (b *batch) release() {
 	b.stopWaiting()
+	b.dropAhead()
 	b.client = nil
 	b.looped, b.halted, b.sent, b.ended = false, false, false, nil
 	b.call = call{}
@@ -205,7 +207,7 @@ func (b *batch) execute(ctx context.Context) {
 func (b *batch) conclude(errs []error, took time.Duration) {
 	c := b.client
 	b.settle(errs)
-	b.observe(took)
+	b.observe(b.endAhead(took))
 	b.publish(errs)
 	c.subs.begin()
 	if b.next > b.from {
@@ -234,7 +236,7 @@ func (b *batch) cut() access {
 			}
 			return need
 		}
-		if r.long {
+		if a := b.aheadOf(b.to); r.long || a != nil && a.looking {
 			if b.to == b.from {
 				need, r.access, b.slots = accessScan, accessScan, b.client.server.scans
 				b.to++
@@ -342,7 +344,7 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	b.call.request, b.call.began, b.call.noted, b.call.touched, b.call.trims = i, r.at, nil, 0, 0
 	posted := len(b.call.posts)
 	b.call.session.mute.begin()
-	b.call.apart, b.call.send, b.call.over = r.long, nil, nil
+	b.call.apart, b.call.send, b.call.over, b.call.ahead = r.long, nil, nil, b.aheadOf(i)
 	if r.long {
 		b.call.send, b.call.over = b.sendPart, b.over
 	}
@@ -361,9 +363,8 @@ func (b *batch) run(i int, tx *embedded.Tx) error {
 	if err != nil {
 		b.call.posts = b.call.posts[:posted]
 	}
-	if err == errApart || err == errLong {
-		b.out.buf = b.out.buf[:r.at]
-		r.apart, r.long, b.halted = true, err == errLong, true
+	if isAgain(err) {
+		b.again(i, err)
 		return errLater
 	}
 	if err == errBlocked {

@@ -413,6 +413,19 @@ func runBitOp(c *call) error {
 	case looks > most:
 		return errMuchBits
 	}
+	result, err := lookAhead(c, looks, 3, len(c.args), func() ([]byte, error) { return combineTexts(texts, name, op), nil })
+	if err != nil {
+		return err
+	}
+	if err := c.putOrRemove(c.arg(2), result); err != nil {
+		return err
+	}
+	c.out.integer(int64(len(result)))
+	return nil
+}
+
+// combineTexts returns what an operation makes of strings.
+func combineTexts(texts []text, name string, op func(a, b uint64) uint64) []byte {
 	bySize := func(a, b text) int { return a.size - b.size }
 	longest, shortest := slices.MaxFunc(texts, bySize).size, slices.MinFunc(texts, bySize).size
 	result := make([]byte, longest)
@@ -435,11 +448,7 @@ func runBitOp(c *call) error {
 	if name == "and" { // behind its end a string is zeros, which change nothing else
 		clear(result[shortest:])
 	}
-	if err := c.putOrRemove(c.arg(2), result); err != nil {
-		return err
-	}
-	c.out.integer(int64(longest))
-	return nil
+	return result
 }
 
 // putOrRemove makes a key hold a string, or nothing if that is empty.

@@ -216,6 +216,7 @@ type call struct {
 	send     func() error // sends what there is of that; nil if it is made whole
 	over     func() error // set with send: why nobody waits for it any more; nil if somebody does
 	holding  int          // bytes of the value that is sent in parts
+	ahead    *ahead       // what it has looked for; nil if it has not: see lookAhead
 	inScript bool         // a script calls it
 	whole    bool         // it is one of several that are one transaction, and must not wait
 	writing  bool         // that one is EXEC's, and may write
@@ -276,8 +277,7 @@ func (c *call) perform(r *request) error {
 	} else {
 		err = c.run(r.command)
 	}
-	again := err == errApart || err == errLong
-	if !again && !pending.open && c.session.caching && !strings.HasPrefix(r.command.name, "client|") {
+	if !isAgain(err) && !pending.open && c.session.caching && !strings.HasPrefix(r.command.name, "client|") {
 		c.session.caching = false
 	}
 	if err != nil && pending.open && r.command.inTransaction == roleAtOnce {

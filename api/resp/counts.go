@@ -68,7 +68,7 @@ func (s *Server) resetStatistics() {
 // countRun counts that a command was executed, with its error; began is when, where nobody else
 // counts the time. Its reply begins at at.
 func (c *call) countRun(cmd *command, at int, err error, began time.Time) {
-	if err == errApart || err == errLong {
+	if isAgain(err) {
 		return // it is executed again
 	}
 	n := &c.server.perCommand[cmd.place]

@@ -366,17 +366,22 @@ func searching(f geoForm) func(c *call) error {
 		if err != nil {
 			return err
 		}
-		if s.store > 0 && c.looped && s.source.Len() > maxQuickArguments {
+		if s.store == 0 {
+			found, err := s.find(MaxLooks)
+			if err != nil {
+				return err
+			}
+			return c.writeFound(s, found)
+		}
+		n, source := s.source.Len(), f.source()
+		if c.looped && n > maxQuickArguments {
 			return errApart
 		}
-		found, err := s.find(MaxLooks)
-		switch {
-		case err != nil:
+		found, err := lookAhead(c, n, source, source+1, func() ([]geoFound, error) { return s.find(MaxLooks) })
+		if err != nil {
 			return err
-		case s.store > 0:
-			return c.storeFound(s, found)
 		}
-		return c.writeFound(s, found)
+		return c.storeFound(s, found)
 	}
 }
 

@@ -235,7 +235,7 @@ func runPFMerge(c *call) error {
 	if workOfHyll(c, nil) > MaxLooks {
 		return errMuchMerged
 	}
-	all, err := c.united() // those of the destination too
+	all, err := lookAhead(c, int(workOfHyll(c, nil)), 1, len(c.args), c.united) // those of the destination too
 	if err != nil {
 		return err
 	}

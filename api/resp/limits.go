@@ -85,7 +85,7 @@ const (
 	// GEORADIUS find.
 	MaxSort = 1 << 20
 	// MaxLooks is how often what makes a key of several looks for a member in one, as other
-	// writers wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE
+	// writers may have to wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE
 	// and ZDIFFSTORE of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds
 	// something. It is also at how many members that are near GEOSEARCHSTORE or GEORADIUS with
 	// STORE looks, and XREADGROUP with an id, and XGROUP DELCONSUMER, at how many that are

@@ -369,29 +369,39 @@ func runLInsert(c *call) error {
 	if err := c.walkable(n); err != nil {
 		return err
 	}
-	held := 0
-	for i, value := range l.From(0, false) {
-		if held += len(value); held > MaxReply {
-			return errMuchHeld
-		}
-		if !bytes.Equal(value, c.args[3]) {
-			continue
-		}
-		if c.is(2, "after") {
-			i++
-		}
-		if err := l.Insert(i, c.args[4]); err != nil {
-			return err
-		}
-		c.out.integer(int64(n + 1))
+	found, err := lookAhead(c, n, 1, 2, func() ([]int, error) { return indexesOf(l, c.args[3], 0, false, 1) })
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		c.out.integer(0)
+		return nil
+	case len(found) == 0:
+		c.out.integer(-1)
 		return nil
 	}
-	if n > 0 {
-		c.out.integer(-1)
-	} else {
-		c.out.integer(0)
+	if err := l.Insert(found[0]+oneIf(c.is(2, "after")), c.args[4]); err != nil {
+		return err
 	}
+	c.out.integer(int64(n + 1))
 	return nil
+}
+
+// indexesOf returns where a list has elements that are equal to one, from an index on or back from
+// it: as many as count says, or with 0 all, but no more than one beyond what a transaction changes.
+func indexesOf(l crdt.List, elem []byte, start int, back bool, count int64) (found []int, err error) {
+	held := 0
+	for i, value := range l.From(start, back) {
+		if held += len(value); held > MaxReply {
+			return nil, errMuchHeld
+		}
+		if bytes.Equal(value, elem) {
+			if found = append(found, i); int64(len(found)) == count || len(found) > embedded.MaxOps {
+				break
+			}
+		}
+	}
+	return found, nil
 }
 
 func runLRem(c *call) error {
@@ -411,17 +421,9 @@ func runLRem(c *call) error {
 	if back {
 		start, count = n-1, -count
 	}
-	var found []int
-	held := 0
-	for i, value := range l.From(start, back) {
-		if held += len(value); held > MaxReply {
-			return errMuchHeld
-		}
-		if bytes.Equal(value, c.args[3]) {
-			if found = append(found, i); int64(len(found)) == count || len(found) > embedded.MaxOps {
-				break
-			}
-		}
+	found, err := lookAhead(c, n, 1, 2, func() ([]int, error) { return indexesOf(l, c.args[3], start, back, count) })
+	if err != nil {
+		return err
 	}
 	if err := c.changing(len(found), "elements"); err != nil {
 		return err

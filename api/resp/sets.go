@@ -283,17 +283,23 @@ func stored(of algebra) func(*call) error {
 		if err != nil {
 			return err
 		}
-		if err := c.mayCombine(); err != nil {
+		looks, err := c.mayCombine()
+		if err != nil {
 			return err
 		}
-		var made []string
-		held := 0
-		of(sets, func(elem string) bool {
-			made, held = append(made, elem), held+len(elem)
-			return len(made) <= embedded.MaxOps && held <= MaxReply
+		made, err := lookAhead(c, looks, 2, len(c.args), func() (made []string, err error) {
+			held := 0
+			of(sets, func(elem string) bool {
+				made, held = append(made, elem), held+len(elem)
+				return len(made) <= embedded.MaxOps && held <= MaxReply
+			})
+			if held > MaxReply {
+				return nil, errMuchHeld
+			}
+			return made, nil
 		})
-		if held > MaxReply {
-			return errMuchHeld
+		if err != nil {
+			return err
 		}
 		if err := c.changing(len(made), "members"); err != nil {
 			return err

@@ -34,7 +34,11 @@ func runSort(c *call) error {
 	if err != nil {
 		return err
 	}
-	elems, err := c.sortable(s)
+	many := 0 // others wait
+	if s.store != nil {
+		many = countParts(c.tx, c.arg(1), embedded.MaxOps)
+	}
+	elems, err := lookAhead(c, many, 1, 2, func() ([]sortedElement, error) { return c.sortable(s) })
 	if err != nil {
 		return err
 	}

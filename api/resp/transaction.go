@@ -269,16 +269,17 @@ func sizeOfAll(sizes []int64) (sum int64) {
 	return sum
 }
 
-// mayCombine returns an error for a command with workOfCombining for which others would wait for too
-// long.
-func (c *call) mayCombine() error {
+// mayCombine returns how often a command with workOfCombining looks, or an error if others would wait
+// for too long.
+func (c *call) mayCombine() (looks int, err error) {
 	switch looks := c.work(c.command); {
 	case looks > MaxLooks:
-		return errTooManyLooks
+		return 0, errTooManyLooks
 	case c.looped && looks > maxQuickArguments:
-		return errApart
+		return 0, errApart
+	default:
+		return int(looks), nil
 	}
-	return nil
 }
 
 var errTooManyLooks = replyError(fmt.Sprintf("ERR members would be looked for in keys more than %d times (MaxLooks), "+

@@ -264,10 +264,13 @@ func zstored(op zoperation) func(*call) error {
 		if err != nil {
 			return err
 		}
-		if err := c.mayCombine(); err != nil {
+		looks, err := c.mayCombine()
+		if err != nil {
 			return err
 		}
-		made, err := a.collect(op, embedded.MaxOps)
+		made, err := lookAhead(c, looks, 3, 3+len(a.operands), func() ([]scored, error) {
+			return a.collect(op, embedded.MaxOps)
+		})
 		if err != nil {
 			return err
 		}
