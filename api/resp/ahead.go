@@ -10,9 +10,9 @@ import (
 // Others who write wait for a transaction that writes. So what a command has to look for among many
 // elements before it writes is looked for on a view, while its keys are guarded: it is executed
 // there up to where it would write, and then in a transaction, where what was found holds if none
-// of the keys has changed. If one has it begins again, and after mostLooks times it looks within the
-// transaction. In MULTI and in scripts a command does so at once, as it must see what those before
-// it wrote.
+// of the keys has changed. If one has it begins again, and after mostLooks times it looks within
+// the transaction. In MULTI and in scripts a command does so at once, as it must see what those
+// before it wrote.
 
 // mostLooks is how often a command looks on a view, before all others who write wait for it.
 const mostLooks = 3
@@ -34,8 +34,8 @@ type ahead struct {
 	took    time.Duration  // until it is answered
 }
 
-// lookAhead returns what look finds in the keys that the arguments from first up to last name, where
-// it looks at about so many elements. look must change nothing.
+// lookAhead returns what look finds in the keys that the arguments from first up to last name,
+// where it looks at about so many elements. look must change nothing.
 func lookAhead[T any](c *call, elements, first, last int, look func() (T, error)) (found T, err error) {
 	a := c.ahead
 	switch {
@@ -88,8 +88,8 @@ func (b *batch) again(request int, err error) {
 	}
 }
 
-// endAhead takes note of how long the requests of a cut took. If what one of them looked for is used,
-// or wanted no more, that is forgotten. It returns how long the request took, all in all.
+// endAhead takes note of how long the requests of a cut took. If what one of them looked for is
+// used, or wanted no more, that is forgotten. It returns how long the request took, all in all.
 func (b *batch) endAhead(took time.Duration) time.Duration {
 	a := b.ahead
 	if a == nil {

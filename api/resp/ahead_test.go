@@ -12,8 +12,8 @@ import (
 	embedded "github.com/peerd/peerd/peer"
 )
 
-// slowViews is a database of which, if slow is set, a view waits to be taken note of when it begins,
-// and again before it ends.
+// slowViews is a database of which, if slow is set, a view waits to be taken note of when it
+// begins, and again before it ends.
 type slowViews struct {
 	*memory
 	slow  atomic.Bool
@@ -114,7 +114,8 @@ func fillLookedAt(p *peer) {
 	}
 }
 
-// TestACommandWhoseKeysAlwaysChangeIsDone, and what follows it: in the end it looks while others wait.
+// TestACommandWhoseKeysAlwaysChangeIsDone, and what follows it: in the end it looks while others
+// wait.
 func TestACommandWhoseKeysAlwaysChangeIsDone(t *testing.T) {
 	eachWay(t, testACommandWhoseKeysAlwaysChangeIsDone)
 }

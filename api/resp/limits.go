@@ -84,13 +84,13 @@ const (
 	// writers wait for it), and how many members ZUNION, ZINTER and ZDIFF make, or GEOSEARCH and
 	// GEORADIUS find.
 	MaxSort = 1 << 20
-	// MaxLooks is how often what makes a key of several looks for a member in one, as other
-	// writers may have to wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE
+	// MaxLooks is how often what makes a key of several looks for a member in one, as other writers
+	// may have to wait for it: SINTERSTORE and ZINTERSTORE for each of the smallest key, SDIFFSTORE
 	// and ZDIFFSTORE of the first, SUNIONSTORE and ZUNIONSTORE of all, in every key that holds
 	// something. It is also at how many members that are near GEOSEARCHSTORE or GEORADIUS with
-	// STORE looks, and XREADGROUP with an id, and XGROUP DELCONSUMER, at how many that are
-	// pending in the group; BITOP at how many strings and KiB of them, and PFMERGE at how many
-	// cells, 64 of each key.
+	// STORE looks, and XREADGROUP with an id, and XGROUP DELCONSUMER, at how many that are pending
+	// in the group; BITOP at how many strings and KiB of them, and PFMERGE at how many cells, 64 of
+	// each key.
 	MaxLooks = 1 << 20
 	// MaxTrimmed is how many entries XADD removes with MAXLEN or MINID, and all XADDs of a
 	// transaction together, but one each: other writers wait for it. What is left goes at the

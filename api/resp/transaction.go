@@ -269,8 +269,8 @@ func sizeOfAll(sizes []int64) (sum int64) {
 	return sum
 }
 
-// mayCombine returns how often a command with workOfCombining looks, or an error if others would wait
-// for too long.
+// mayCombine returns how often a command with workOfCombining looks, or an error if others would
+// wait for too long.
 func (c *call) mayCombine() (looks int, err error) {
 	switch looks := c.work(c.command); {
 	case looks > MaxLooks:
