@@ -141,7 +141,7 @@ func TestAStoreWithARottenBlockIsOpenedForWhoSavesTheRest(t *testing.T) {
 		bit := rng.IntN(sizes[file])
 		damaged := flip(t, dir, names[file], bit)
 		before := hashes(t, damaged)
-		rot, found := salvage(t, damaged)
+		found, rot := salvage(t, damaged)
 		if !errors.Is(rot, store.ErrCorrupt) || !strings.Contains(rot.Error(), names[file]) {
 			t.Errorf("seed %d: bit %d of %s: the damage is %v", seed, bit, names[file], rot)
 		}
@@ -166,7 +166,7 @@ func TestABitOfAValueCostsItsRecordOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, value := damageRecord(damageRecords / 2)
-	if rot, found := salvage(t, flip(t, dir, names[0], 8*bytes.Index(table, value))); rot == nil || found != damageRecords-1 {
+	if found, rot := salvage(t, flip(t, dir, names[0], 8*bytes.Index(table, value))); rot == nil || found != damageRecords-1 {
 		t.Errorf("%d of %d records are left, %v", found, damageRecords, rot)
 	}
 }
@@ -212,7 +212,7 @@ func TestAStoreWithoutATableIsOpenedForWhoSavesTheRest(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, names[1]), 0); err != nil {
 		t.Fatal(err)
 	}
-	rot, found := salvage(t, dir)
+	found, rot := salvage(t, dir)
 	if !errors.Is(rot, store.ErrCorrupt) || !strings.Contains(rot.Error(), "1 more") || found != 0 {
 		t.Errorf("%d records, the damage is %v", found, rot)
 	}
@@ -220,7 +220,7 @@ func TestAStoreWithoutATableIsOpenedForWhoSavesTheRest(t *testing.T) {
 
 // salvage opens a store that is rotten, and returns what it says of that, and how many whole
 // records a scan finds. Reads find the same.
-func salvage(t *testing.T, dir string) (rot error, found int) {
+func salvage(t *testing.T, dir string) (found int, rot error) {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
 	s, err := badger.Open(dir, badger.Options{Rotten: true})
@@ -264,7 +264,7 @@ func salvage(t *testing.T, dir string) (rot error, found int) {
 	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
 		t.Errorf("it leaves %v, %v", left, err)
 	}
-	return s.Damage(), found
+	return found, s.Damage()
 }
 
 // hashes returns the hash of each file in a directory.
