@@ -533,7 +533,7 @@ func (s *salvage) delta(d *delta.Delta) {
 	}
 	for i, op := range d.Ops {
 		for _, dot := range op.Removes {
-			if _, own := s.known[dot.Replica]; own {
+			if _, own := s.known[dot.Replica]; own || s.blind {
 				s.gone[dot] = true
 			}
 		}
