@@ -161,6 +161,8 @@ func TestAForkEndsWithTheRemovalOfTheOtherSide(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the alarm ends", func() bool { return forks(a) == 0 && forks(b) == 0 })
+	mustClose(t, b)
+	b = c.start(b.cfg) // which greets a, and so tells it what it has
 	count(t, b, 1000)
 	c.converge(a, b)
 	mustClose(t, a)
