@@ -169,7 +169,7 @@ type Config struct {
 
 // Defaults of Config.MaxDirty and MaxCache, in bytes.
 const (
-	MaxDirty = 64 << 20
+	MaxDirty = 128 << 20
 	MaxCache = 48 << 20
 )
 
