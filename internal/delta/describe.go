@@ -28,7 +28,7 @@ func Describe(op Op) Description {
 	at, counted := cutCounted(op.Address)
 	d := Description{}
 	d.Key, d.Path = pathOf(at)
-	if at.IsExpiry() {
+	if at.IsExpiry() && len(d.Path) > 0 {
 		d.Path = d.Path[:len(d.Path)-1]
 	}
 	switch op.Kind {

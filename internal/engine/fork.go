@@ -29,7 +29,7 @@ var ErrForked = errors.New("a replica's deltas are others there than here: nothi
 
 // maxCompared is how many replicas of a neighbour's context are looked up in the log for a fork at
 // each hello. The own id always is, and first. Of the others the deltas tell that are exchanged
-// then: they continue their chains. What a repair takes over does not, so that it looks up all.
+// then: they continue their chains. What a repair takes over does not, so that it looks up all, as far as logs tell.
 const maxCompared = 64
 
 // Heard is told what another replica's context is. Where dots stand for other things there than
@@ -409,9 +409,10 @@ func Salvage(st store.Store, log store.Log, fn func(Salvaged) error) error {
 		}
 		return err
 	})
+	// The log is cut behind a checkpoint only: a newer one, which is gone, may have had more ids.
+	s.blind = s.blind || s.saved > 0 && s.saved < log.First()
 	first := true
 	s.records(func(rec logged) {
-		// The log is cut behind a checkpoint only.
 		s.blind, first = s.blind || first && rec.lsn > 1 && s.saved == 0, false
 		if _, there := s.known[rec.own]; !there && rec.own != 0 {
 			s.known[rec.own] = 0

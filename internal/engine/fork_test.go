@@ -289,6 +289,31 @@ func TestWhatTheLogHasNoMoreIsSalvagedFromTheCells(t *testing.T) {
 	}
 }
 
+// TestAnOlderCheckpointHidesNoID has a rotten table give an older record of the checkpoint than the
+// log was cut for.
+func TestAnOlderCheckpointHidesNoID(t *testing.T) {
+	w := newWorld(t, 5, worldConfig{hosts: 1, maxLog: 1 << 30})
+	a := w.hosts[0]
+	w.write(t, a, added("s", "first"))
+	must(t, a.engine.Save(w.now))
+	before := a.disk.Snapshot()
+	older, found, err := before.Get(keyCheckpoint)
+	before.Close()
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	w.restart(t, a, "is killed")
+	w.write(t, a, added("s", "second"))
+	must(t, a.engine.Save(w.now))
+	must(t, a.disk.log.DropBefore(a.disk.log.Next()))
+	rot := &store.Batch{}
+	rot.Set(keyCheckpoint, older)
+	must(t, a.disk.Commit(rot, true))
+	if got := salvaged(t, a.disk); !slices.Equal(got, []string{"s first", "s second"}) {
+		t.Errorf("salvaged %q", got)
+	}
+}
+
 // wornStoreLog is a wornLog that nobody has open.
 type wornStoreLog struct {
 	store.Log

@@ -187,14 +187,14 @@ func (r *replica) beginRepair(target crdt.VersionVector, heads delta.Heads, base
 	if err != nil {
 		return nil, err
 	}
-	if d := r.heard(target, heads, len(target)); len(d.Forked) > 0 {
-		return nil, fmt.Errorf("replica %v: %w", d.Forked[0], ErrForked)
-	}
 	if all := r.seen.Clone(); len(target) > delta.MaxReplicas || len(all) > delta.MaxReplicas-len(target) {
 		if all.Merge(target); len(all) > delta.MaxReplicas {
 			return nil, fmt.Errorf("%d replicas have written here or there (limit %d)",
 				len(all), delta.MaxReplicas)
 		}
+	}
+	if d := r.heard(target, heads, len(target)); len(d.Forked) > 0 {
+		return nil, fmt.Errorf("replica %v: %w", d.Forked[0], ErrForked)
 	}
 	r.sessions++
 	r.repaired = r.sessions
