@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,6 +117,20 @@ func TestAStoreThatDoesNotOpenForARottenTableIsSalvaged(t *testing.T) {
 	if got := len(salvaged(t, stdout)); got != 50 || status != exitFailure ||
 		!strings.Contains(stderr, filepath.Base(tables[0])) {
 		t.Errorf("salvage prints %d writes, want 50, status %d: %s", got, status, stderr)
+	}
+	temporary := t.TempDir()
+	cut := exec.Command(os.Args[0], "salvage", a.dir)
+	cut.Env = append(os.Environ(), asPeerd+"=1", "TMPDIR="+temporary)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut.Stdout = writer
+	reader.Close() // as head does once it has its lines
+	err = cut.Run()
+	writer.Close()
+	if left, _ := os.ReadDir(temporary); err == nil || len(left) > 0 {
+		t.Errorf("salvage that nobody reads ends with %v and leaves %v", err, left)
 	}
 	_, _, stderr = peerd(t, "salvage", a.dir, "--space", "other")
 	if !strings.Contains(stderr, `does not hold the space "other"`) || !strings.Contains(stderr, filepath.Base(tables[0])) {

@@ -121,8 +121,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err := s.open(opts); err != nil {
 		s.merges.end()
 		s.release() // Its errors would only distract from the first.
-		s.removeCopy()
-		return nil, fmt.Errorf("open store in %s: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("open store in %s: %w", dir, err), s.removeCopy())
 	}
 	return s, nil
 }
@@ -230,10 +229,12 @@ func (s *Store) release() error {
 	return errors.Join(errs...)
 }
 
-func (s *Store) removeCopy() {
-	if s.copy {
-		os.RemoveAll(s.dir) // what is left is in a directory for temporary files
+// removeCopy removes the copy that a rotten store is read in.
+func (s *Store) removeCopy() error {
+	if !s.copy {
+		return nil
 	}
+	return os.RemoveAll(s.dir)
 }
 
 func closeDB(db *dgraph.DB) (err error) {
@@ -356,13 +357,13 @@ func (s *Store) Size() int64 {
 // and leaves the rest to the end of the process, which holds the directory until then. So it
 // does, and writes nothing, after a write or fsync has failed, or if the disk takes no file:
 // Badger would try for ever to write the memtable to a disk that takes nothing.
-func (s *Store) Close() error {
+func (s *Store) Close() (err error) {
 	if !s.gate.shut() {
 		return nil
 	}
 	s.merges.end() // a commit may wait for one
 	<-s.quiet
-	defer s.removeCopy()
+	defer func() { err = errors.Join(err, s.removeCopy()) }()
 	s.presence.close()
 	s.idle.end()
 	if s.failed.Load() != nil {
