@@ -70,14 +70,7 @@ func (l List) All() iter.Seq[[]byte] {
 func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		if l.broken() == nil && l.tx.Replica() == 0 { // the body writes nothing
-			_ = l.ranked(i, back, func(name string) bool {
-				value, ok := latestWrite(l.element(name))
-				again := l.tx.err == nil && (!ok || yield(i, value))
-				if i++; back {
-					i -= 2
-				}
-				return again
-			})
+			l.read(i, back, yield)
 			return
 		}
 		for size := firstPart; ; size = min(2*size, lastPart) {
@@ -103,6 +96,42 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 			}
 		}
 	}
+}
+
+// lookedUp is how many elements are looked up one by one, which is faster as long as memory has
+// them. What is behind is read in the order that it is stored in.
+const lookedUp = 1000
+
+// read is From whose body writes nothing.
+func (l List) read(i int, back bool, yield func(int, []byte) bool) {
+	last, end := "", i+lookedUp
+	_ = l.ranked(i, back, func(name string) bool {
+		if last = name; i == end {
+			return false
+		}
+		value, ok := latestWrite(l.element(name))
+		again := l.tx.err == nil && (!ok || yield(i, value))
+		if last = ""; back {
+			i--
+		} else {
+			i++
+		}
+		return again
+	})
+	if last == "" {
+		return
+	}
+	if value, ok := latestWrite(l.element(last)); ok && !yield(i, value) {
+		return
+	}
+	_ = l.scan(l.at.Name(last), func(a dotted.Address, c dotted.Cell) bool {
+		if _, rest, ok := a[len(l.at):].CutName(); !ok || rest != "" || !c.Visible() {
+			return true
+		}
+		i++
+		value, ok := latestWrite(c)
+		return !ok || yield(i, value)
+	})
 }
 
 // Insert puts values before the element that has i others before it, in their order; with the

@@ -62,6 +62,48 @@ func TestAListIsASliceToOneReplica(t *testing.T) {
 	})
 }
 
+// TestALongListIsReadFromAnywhere in its order, though elements came between others and went, and
+// some are set by two at once.
+func TestALongListIsReadFromAnywhere(t *testing.T) {
+	const seed, many = 3, 3*lookedUp + 7
+	rng := rand.New(rand.NewPCG(seed, seed))
+	s, now := NewState(), epochStart
+	var want []string
+	for n := 0; len(want) < many; n++ {
+		now = now.Add(time.Millisecond)
+		change(t, s, ReplicaID(1+n%3), now, func(l List) (err error) {
+			at := rng.IntN(len(want) + 1)
+			for k := range 50 {
+				want = slices.Insert(want, at+k, fmt.Sprint(n, ".", k))
+				err = errors.Join(err, l.Insert(at+k, []byte(want[at+k])))
+			}
+			from := rng.IntN(len(want) - 5)
+			want = slices.Delete(want, from, from+5)
+			return errors.Join(err, second(l.Remove(from, from+5)))
+		})
+	}
+	l := s.View().List("l")
+	if got := texts(l); !slices.Equal(got, want) {
+		t.Errorf("seed %d: the elements are in another order", seed)
+	}
+	for _, from := range []int{1, lookedUp - 1, many - lookedUp - 1, many - lookedUp, many / 2} {
+		for _, count := range []int{1, lookedUp, lookedUp + 1, lookedUp + 2, len(want)} {
+			at := from
+			for i, value := range l.From(from, false) {
+				if i != at || string(value) != want[i] {
+					t.Fatalf("seed %d: element %d from %d on is %q as %d, want %q", seed, at, from, value, i, want[at])
+				}
+				if at++; at == from+count {
+					break
+				}
+			}
+			if want := min(from+count, len(want)); at != want {
+				t.Errorf("seed %d: %d elements from %d on end at %d, want %d", seed, count, from, at, want)
+			}
+		}
+	}
+}
+
 // drawListChange changes a list and what it is to be.
 func drawListChange(t *rapid.T, l List, want *[]string, n int) error {
 	i := rapid.IntRange(0, len(*want)).Draw(t, "index")
