@@ -219,18 +219,63 @@ type algebra func(sets []crdt.Set, yield func(elem string) bool)
 
 func intersection(sets []crdt.Set, yield func(string) bool) {
 	smallest := slices.MinFunc(sets, func(a, b crdt.Set) int { return a.Len() - b.Len() })
+	all, end := among(sets, smallest.Len())
+	defer end()
 	for elem := range smallest.All() {
-		if !slices.ContainsFunc(sets, func(s crdt.Set) bool { return !s.Has(elem) }) && !yield(elem) {
+		if !slices.ContainsFunc(all, func(has func(string) bool) bool { return !has(elem) }) && !yield(elem) {
 			return
 		}
 	}
 }
 
 func difference(sets []crdt.Set, yield func(string) bool) {
-	others := present(sets[1:])
-	for elem := range sets[0].All() {
-		if !slices.ContainsFunc(others, func(s crdt.Set) bool { return s.Has(elem) }) && !yield(elem) {
-			return
+	without(sets[0], present(sets[1:]), yield)
+}
+
+// without passes the members of a set that no other one has, and reports whether more are wanted.
+func without(s crdt.Set, others []crdt.Set, yield func(string) bool) (more bool) {
+	all, end := among(others, s.Len())
+	defer end()
+	for elem := range s.All() {
+		if !slices.ContainsFunc(all, func(has func(string) bool) bool { return has(elem) }) && !yield(elem) {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	// mergedFrom is of how many elements it is worth to go through two sets at once.
+	mergedFrom = 256
+	// mergedMost is how many times as large the other set may be: finding an element costs as much
+	// as going through some five.
+	mergedMost = 4
+	// mergedSets is of how many others: each takes some memory meanwhile.
+	mergedSets = 4
+)
+
+// among returns for each set a function that reports whether it has an element. They are asked for
+// as many elements as count, in their order, each no more than once; then end is to be called.
+func among(sets []crdt.Set, count int) (has []func(elem string) bool, end func()) {
+	var ends []func()
+	for _, s := range sets {
+		if count < mergedFrom || s.Len() > mergedMost*count || len(ends) == mergedSets {
+			has = append(has, s.Has)
+			continue
+		}
+		next, stop := iter.Pull(s.All())
+		at, more := next()
+		has = append(has, func(elem string) bool {
+			for more && at < elem {
+				at, more = next()
+			}
+			return more && at == elem
+		})
+		ends = append(ends, stop)
+	}
+	return has, func() {
+		for _, end := range ends {
+			end()
 		}
 	}
 }
@@ -243,11 +288,8 @@ func present(sets []crdt.Set) []crdt.Set {
 func union(sets []crdt.Set, yield func(string) bool) {
 	sets = present(sets)
 	for i, s := range sets {
-		for elem := range s.All() {
-			before := slices.ContainsFunc(sets[:i], func(s crdt.Set) bool { return s.Has(elem) })
-			if !before && !yield(elem) {
-				return
-			}
+		if !without(s, sets[:i], yield) {
+			return
 		}
 	}
 }
