@@ -99,39 +99,60 @@ func (l List) From(i int, back bool) iter.Seq2[int, []byte] {
 }
 
 // lookedUp is how many elements are looked up one by one, which is faster as long as memory has
-// them. What is behind is read in the order that it is stored in.
+// them. What is behind is read in the order that it is stored in, which is theirs where names are
+// short.
 const lookedUp = 1000
 
 // read is From whose body writes nothing.
 func (l List) read(i int, back bool, yield func(int, []byte) bool) {
-	last, end := "", i+lookedUp
+	for more := true; more; {
+		var last string
+		if i, last, more = l.readRanked(i, back, yield); more {
+			i, more = l.readStored(i, last, yield)
+		}
+	}
+}
+
+// readRanked reads so many elements by their ranks, and on to one with a short name, which is the
+// last. It returns how many are before the next one, and whether that and what follows is to be
+// read.
+func (l List) readRanked(i int, back bool, yield func(int, []byte) bool) (next int, last string, more bool) {
+	read := 0
 	_ = l.ranked(i, back, func(name string) bool {
-		if last = name; i == end {
+		value, ok := latestWrite(l.element(name))
+		if l.tx.err != nil || ok && !yield(i, value) {
 			return false
 		}
-		value, ok := latestWrite(l.element(name))
-		again := l.tx.err == nil && (!ok || yield(i, value))
-		if last = ""; back {
-			i--
-		} else {
-			i++
+		if i++; back {
+			i -= 2
 		}
-		return again
+		read, last = read+1, name
+		more = read >= lookedUp && len(name) < dotted.InOrder && !back
+		return !more
 	})
-	if last == "" {
-		return
-	}
-	if value, ok := latestWrite(l.element(last)); ok && !yield(i, value) {
-		return
-	}
-	_ = l.scan(l.at.Name(last), func(a dotted.Address, c dotted.Cell) bool {
-		if _, rest, ok := a[len(l.at):].CutName(); !ok || rest != "" || !c.Visible() {
+	return i, last, more
+}
+
+// readStored reads the elements behind one as they are stored, of which the first has i before it,
+// up to one with a long name: that may stand before others that come first. It returns how many are
+// before that, and whether there is one.
+func (l List) readStored(i int, behind string, yield func(int, []byte) bool) (next int, more bool) {
+	_ = l.scan(l.at.Name(behind), func(a dotted.Address, c dotted.Cell) bool {
+		name, rest, ok := a[len(l.at):].CutName()
+		if !ok || rest != "" || !c.Visible() {
 			return true
 		}
-		i++
+		if more = len(name) >= dotted.InOrder; more {
+			return false
+		}
 		value, ok := latestWrite(c)
-		return !ok || yield(i, value)
+		if ok && !yield(i, value) {
+			return false
+		}
+		i++
+		return true
 	})
+	return i, more
 }
 
 // Insert puts values before the element that has i others before it, in their order; with the

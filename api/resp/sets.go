@@ -252,6 +252,8 @@ const (
 	mergedMost = 4
 	// mergedSets is of how many others: each takes some memory meanwhile.
 	mergedSets = 4
+	// mergedName is how long a member may be, in bytes: longer ones have an order of their own.
+	mergedName = 256
 )
 
 // among returns for each set a function that reports whether it has an element. They are asked for
@@ -266,7 +268,10 @@ func among(sets []crdt.Set, count int) (has []func(elem string) bool, end func()
 		next, stop := iter.Pull(s.All())
 		at, more := next()
 		has = append(has, func(elem string) bool {
-			for more && at < elem {
+			if len(elem) > mergedName {
+				return s.Has(elem)
+			}
+			for more && (at < elem || len(at) > mergedName) {
 				at, more = next()
 			}
 			return more && at == elem

@@ -272,6 +272,10 @@ const (
 	maxPlace = 20 << 10
 )
 
+// InOrder is from how many bytes on a name may come elsewhere in the order of places than in that of
+// names. All shorter ones come among all others where their names do.
+const InOrder = namePrefix
+
 // Places are the addresses themselves unless those are longer than this.
 const MaxPlain = longName
 
