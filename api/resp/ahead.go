@@ -81,6 +81,9 @@ func (b *batch) again(request int, err error) {
 	b.out.buf = b.out.buf[:r.at]
 	r.apart, r.long, b.halted = true, err == errLong, true
 	if err == errAhead {
+		if b.ahead != nil {
+			b.ahead.guard.Release() // of a request before, which has used what it found, or of this one
+		}
 		b.ahead, b.call.ahead.request = b.call.ahead, request
 	}
 	if a := b.aheadOf(request); a != nil {
